@@ -1,0 +1,143 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace moxie {
+namespace {
+
+const char* kind_name(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+struct OpenedFile {
+  int fd;
+  size_t size;
+};
+
+// O_NONBLOCK: opening a pipe must name it, not wait for a writer.
+OpenedFile open_regular(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw invalid({.where = path.string(), .expected = "a readable file", .got = std::strerror(errno)});
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    const char* kind = kind_name(status.st_mode);
+    ::close(fd);
+    throw invalid({.where = path.string(), .expected = "a regular file", .got = kind});
+  }
+  return {fd, static_cast<size_t>(status.st_size)};
+}
+
+Error io_error(const char* what, const std::filesystem::path& path) {
+  return make_error(ErrorCode::runtime, "{}: {} failed: {}", path.string(), what, std::strerror(errno));
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
+  const OpenedFile file = open_regular(path);
+  std::string text;
+  if (file.size > max_bytes) {
+    ::close(file.fd);
+    throw invalid({.where = path.string(),
+                   .expected = fmt::format("at most {} bytes", max_bytes),
+                   .got = fmt::format("{} bytes", file.size)});
+  }
+  text.resize(file.size);
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = ::read(file.fd, text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += static_cast<size_t>(n);
+  }
+  ::close(file.fd);
+  if (done < text.size()) {
+    throw invalid({.where = path.string(),
+                   .expected = fmt::format("{} bytes", text.size()),
+                   .got = fmt::format("only {} readable", done)});
+  }
+  return text;
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const OpenedFile file = open_regular(path);
+  std::shared_ptr<MappedFile> map(new MappedFile);
+  map->path_ = path;
+  map->fd_ = file.fd;
+  map->size_ = file.size;
+  if (file.size > 0) {
+    void* data = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd, 0);
+    if (data == MAP_FAILED) throw io_error("mmap", path);
+    map->data_ = data;
+  }
+  return map;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<void*>(data_), size_);
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void MappedFile::check_unchanged() const {
+  struct stat status {};
+  if (::fstat(fd_, &status) == 0 && static_cast<size_t>(status.st_size) >= size_) return;
+  throw invalid({.where = path_.string(),
+                 .expected = fmt::format("{} bytes, as when it was opened", size_),
+                 .got = fmt::format("{} bytes", status.st_size),
+                 .hint = "The file shrank while in use; load it again."});
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  temporary_ = path_;
+  temporary_ += fmt::format(".{}.tmp", ::getpid());
+  // 0666 before the umask: the user's umask decides who may read the result.
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw io_error("create", temporary_);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t size) {
+  const char* bytes = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t n = ::write(fd_, bytes, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw io_error("write", path_);
+    bytes += n;
+    size -= static_cast<size_t>(n);
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) throw io_error("fsync", path_);
+  const int fd = std::exchange(fd_, -1);
+  if (::close(fd) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const Error error = io_error("rename", path_);
+    ::unlink(temporary_.c_str());
+    throw error;
+  }
+  const std::filesystem::path parent = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+  const int directory = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory >= 0) {
+    ::fsync(directory);
+    ::close(directory);
+  }
+}
+
+}  // namespace moxie

@@ -1,0 +1,101 @@
+// JSON as a tree that knows where in the source each value stood. Not a streaming parser: the whole text is in memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace moxie::json {
+
+enum class Type { null, boolean, integer, number, string, array, object };
+
+/// Name of a type for messages: "an integer".
+std::string_view type_name(Type type);
+
+class Value;
+struct Member;
+using Array = std::vector<Value>;
+using Object = std::vector<Member>;  // in source order; keys are unique when parsed
+
+/// One JSON value. An `integer` was written without point or exponent and fits int64 (as_int) or uint64 (as_uint);
+/// every other number is a `number`. Accessors CHECK the type: ask type() first, or use the reader of the format.
+class Value {
+ public:
+  Value() = default;
+  Value(bool value) : type_(Type::boolean), integer_(value) {}
+  Value(int value) : Value(static_cast<int64_t>(value)) {}
+  Value(int64_t value) : type_(Type::integer), negative_(value < 0), integer_(static_cast<uint64_t>(value)) {}
+  Value(uint64_t value) : type_(Type::integer), integer_(value) {}
+  Value(double value) : type_(Type::number), number_(value) {}
+  Value(std::string value) : type_(Type::string), string_(std::move(value)) {}
+  Value(std::string_view value) : Value(std::string(value)) {}
+  Value(const char* value) : Value(std::string(value)) {}
+  Value(Array value) : type_(Type::array), array_(std::move(value)) {}
+  Value(Object value);
+
+  Type type() const { return type_; }
+  bool is_null() const { return type_ == Type::null; }
+  bool is_string() const { return type_ == Type::string; }
+  bool is_array() const { return type_ == Type::array; }
+  bool is_object() const { return type_ == Type::object; }
+  bool is_integer() const { return type_ == Type::integer; }
+  bool is_number() const { return type_ == Type::integer || type_ == Type::number; }
+  bool is_boolean() const { return type_ == Type::boolean; }
+
+  bool as_bool() const;
+  std::optional<int64_t> as_int() const;    // empty if not an integer, or out of range
+  std::optional<uint64_t> as_uint() const;  // empty if not an integer, or negative
+  double as_double() const;                 // of an integer or a number
+  const std::string& as_string() const;
+  const Array& items() const;
+  const Object& members() const;
+
+  /// The member of that name, or nullptr (also if this is not an object). Linear in the number of members.
+  const Value* find(std::string_view key) const;
+
+  /// Byte offset of the value's first character in the parsed text; 0 for a value made by hand.
+  size_t offset() const { return offset_; }
+
+  /// Appends a member to an object (a null value becomes an object), or an item to an array likewise.
+  Value& set(std::string key, Value value);
+  Value& push(Value value);
+
+  /// Serialises: UTF-8 as is, no HTML escapes. indent < 0: one line. Cost: linear.
+  std::string dump(int indent = -1) const;
+
+ private:
+  friend class Builder;
+  Type type_ = Type::null;
+  bool negative_ = false;
+  uint64_t integer_ = 0;
+  double number_ = 0;
+  size_t offset_ = 0;
+  std::string string_;
+  Array array_;
+  Object object_;
+};
+
+struct Member {
+  std::string key;
+  Value value;
+  size_t key_offset = 0;
+};
+
+struct ParseOptions {
+  std::string source;   // what to call the text in errors: "config.json"
+  int max_depth = 64;   // nesting limit
+  size_t base_offset = 0;  // added to every offset, when the text is a part of a larger file
+};
+
+/// Parses one JSON document, whole: the root is an object or an array, nothing but whitespace follows it, keys are
+/// unique in their object, the text is UTF-8. Throws Error{invalid} naming source, byte offset and what is wrong.
+/// Cost: linear time; memory a small multiple of the text.
+Value parse(std::string_view text, const ParseOptions& options);
+
+/// `text` as a JSON string literal, quotes included.
+std::string quote(std::string_view text);
+
+}  // namespace moxie::json

@@ -1,0 +1,37 @@
+// Number formats: what one block of each looks like in memory. Knows layout only; scalar codecs stand in codec.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace moxie {
+
+/// Every number format a tensor may have. Storage-only formats can be read and written but not computed with.
+enum class FormatId : uint8_t {
+  f32, f16, bf16, f64,
+  f8_e4m3, f8_e5m2, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
+  f4_e2m1, f6_e2m3, f6_e3m2,
+  i8, u8, i16, u16, i32, u32, i64, u64, boolean, c64,
+  mxfp4,  // OCP MX: 32 x e2m1 with one e8m0 scale; nibbles and scales in two arrays, low nibble first (gpt-oss)
+};
+
+/// Layout of one format: `block_elems` elements take `block_bytes` bytes (of the main array, for mxfp4).
+struct FormatInfo {
+  FormatId id;
+  std::string_view name;         // ours: "bf16"
+  std::string_view safetensors;  // theirs: "BF16"; empty if the file format has no such dtype
+  int block_elems;
+  int block_bytes;
+};
+
+const FormatInfo& format_info(FormatId id);
+std::string_view format_name(FormatId id);
+
+/// By the name in a safetensors header, or empty if there is none.
+std::optional<FormatId> format_from_safetensors(std::string_view dtype);
+
+/// Bytes of a row of `elems` elements, which must be whole blocks. No overflow check: see store for outside data.
+int64_t row_bytes(FormatId id, int64_t elems);
+
+}  // namespace moxie

@@ -1,0 +1,60 @@
+#include "tensor/tensor.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace moxie {
+
+int64_t Shape::num_elems() const {
+  int64_t n = 1;
+  for (const int64_t dim : dims()) n *= dim;
+  return n;
+}
+
+bool Shape::operator==(const Shape& other) const {
+  return rank_ == other.rank_ && std::equal(dims().begin(), dims().end(), other.dims().begin());
+}
+
+std::string Shape::str() const {
+  std::string text = "[";
+  for (int i = 0; i < rank_; ++i) text += (i > 0 ? ", " : "") + std::to_string((*this)[i]);
+  return text + "]";
+}
+
+int64_t View::num_bytes() const {
+  return num_rows() * (moxie::row_bytes(format, shape.back()) + (scales != nullptr ? scale_row_bytes : 0));
+}
+
+View View::rows(int64_t begin, int64_t end) const {
+  MOXIE_CHECK(shape.rank() == 2 && 0 <= begin && begin <= end && end <= shape[0]);
+  View view = *this;
+  view.shape = {end - begin, shape[1]};
+  view.data = static_cast<const char*>(data) + begin * row_bytes;
+  if (scales != nullptr) view.scales = static_cast<const char*>(scales) + begin * scale_row_bytes;
+  return view;
+}
+
+View View::operator[](int64_t index) const {
+  MOXIE_CHECK(shape.rank() >= 2 && 0 <= index && index < shape[0]);
+  View view = *this;
+  view.shape = Shape(shape.dims().subspan(1));
+  const int64_t rows_each = view.num_rows();
+  view.data = static_cast<const char*>(data) + index * rows_each * row_bytes;
+  if (scales != nullptr) view.scales = static_cast<const char*>(scales) + index * rows_each * scale_row_bytes;
+  return view;
+}
+
+View dense_view(const void* data, FormatId format, Shape shape) {
+  return {.data = data, .format = format, .shape = shape, .row_bytes = row_bytes(format, shape.back())};
+}
+
+std::pair<Tensor, float*> Tensor::zeros_f32(Shape shape) {
+  const size_t bytes = (static_cast<size_t>(shape.num_elems()) * sizeof(float) + 63) / 64 * 64;
+  void* data = std::aligned_alloc(64, bytes > 0 ? bytes : 64);
+  if (data == nullptr) throw make_error(ErrorCode::does_not_fit, "no memory for a tensor of {} bytes", bytes);
+  std::memset(data, 0, bytes);
+  Tensor tensor{dense_view(data, FormatId::f32, shape), std::shared_ptr<const void>(data, &std::free)};
+  return {tensor, static_cast<float*>(data)};
+}
+
+}  // namespace moxie
