@@ -1,0 +1,120 @@
+// The table of kernels: raw pointers in, raw pointers out; noexcept, no allocation, one thread. One set an instruction
+// set, chosen at run time. Kernels trust their arguments: ops/ has checked them.
+//
+// The same-bits law. What an output element gets depends on its own inputs only: never on how many rows stand beside
+// it, on n_begin/n_end, on gather order or on threads. Products over k follow the set's "k-lane order": lane j of a
+// fixed number of lanes sums the terms k = j (mod lanes) in order, the lanes are added by one fixed tree, nothing else.
+// Attention walks keys in fixed blocks of kKeyBlock positions from position 0 on.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "format/format.h"
+
+namespace moxie {
+
+inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one attention block
+
+/// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.
+struct WeightRef {
+  const void* data = nullptr;
+  int64_t row_bytes = 0;
+  FormatId format = FormatId::f32;       // f32, bf16, f16, mxfp4
+  const void* scales = nullptr;          // mxfp4: one e8m0 byte a block of 32
+  int64_t scale_row_bytes = 0;
+};
+
+/// y[m, n - n_begin] = sum_k x[m, k] w[n, k] + bias[n], n in [n_begin, n_end).
+struct GemmArgs {
+  const void* x = nullptr;           // rows in activation_format(w.format); row i at x + i * x_row_bytes
+  int64_t x_row_bytes = 0;
+  const int32_t* x_rows = nullptr;   // [num_rows] which row of x feeds output row m; null: row m itself
+  int64_t num_rows = 0;              // M
+  WeightRef w;
+  const float* bias = nullptr;       // [N] or null, indexed by n
+  int64_t n_begin = 0, n_end = 0;
+  int64_t k = 0;
+  float* y = nullptr;
+  int64_t y_stride = 0;              // floats from one output row to the next
+  void* scratch = nullptr;           // gemm_scratch_bytes, 64-byte aligned, one per thread
+};
+
+/// One sequence, one layer, one KV head: attention of `num_queries` query rows of `group` heads over cached keys.
+/// Keys and values are f32 rows in pages of kKeyBlock positions. Query i stands at position[i] and sees the keys
+/// max(0, position[i] - window + 1) .. position[i] (window 0: all from 0).
+struct AttentionArgs {
+  const float* q = nullptr;          // query i, head g at q + i * q_stride + g * q_head_stride: [k_dim]
+  int64_t q_stride = 0, q_head_stride = 0;
+  const int32_t* position = nullptr; // [num_queries], ascending
+  int64_t num_queries = 0;
+  int64_t group = 1;                 // query heads that share this KV head
+  int64_t k_dim = 0, v_dim = 0;
+  const float* const* k_pages = nullptr;  // page p holds positions [p * kKeyBlock, (p + 1) * kKeyBlock)
+  const float* const* v_pages = nullptr;
+  int64_t k_row_stride = 0, v_row_stride = 0;  // floats from one position to the next within a page
+  int64_t window = 0;
+  float scale = 1;
+  const float* sinks = nullptr;      // [group] or null: a logit that joins the softmax of each head and has no value
+  float* out = nullptr;              // out + i * out_stride + g * out_head_stride: [v_dim]
+  int64_t out_stride = 0, out_head_stride = 0;
+  void* scratch = nullptr;           // attention_scratch_bytes, 64-byte aligned, one per thread
+};
+
+/// h = activation(gate, up), element by element.
+enum class GluKind { swiglu, clamped_swiglu, geglu };
+struct GluArgs {
+  GluKind kind = GluKind::swiglu;
+  float alpha = 1.702f, limit = 7.0f;
+};
+
+struct KernelSet {
+  std::string_view name;       // "ref", "avx2", "avx512", "avx512bf16"
+  std::string_view summary;    // one line for `doctor`
+
+  /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot).
+  FormatId (*activation_format)(FormatId weight) noexcept;
+  /// Rows of f32 into an activation format (f32: a copy; bf16: nearest, ties to even).
+  void (*encode_row)(FormatId to, const float* x, int64_t k, void* out) noexcept;
+  /// A row of any computable format (f32, bf16, f16, mxfp4 with its scales) into f32, exactly.
+  void (*decode_row)(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept;
+
+  int64_t (*gemm_scratch_bytes)(int64_t num_rows, int64_t k) noexcept;
+  void (*gemm)(const GemmArgs& args) noexcept;
+  /// y[m, n] = sum_k x[m, k] w[k, n] for w [K, N] row-major f32/bf16/f16: lanes own outputs, k in order. x is f32.
+  void (*gemm_in_major)(const float* x, int64_t x_stride, int64_t num_rows, const WeightRef& w, int64_t k, int64_t n,
+                        float* y, int64_t y_stride) noexcept;
+
+  int64_t (*attention_scratch_bytes)(int64_t num_queries, int64_t group, int64_t v_dim) noexcept;
+  void (*attention)(const AttentionArgs& args) noexcept;
+
+  /// y = x / sqrt(mean(x^2) + eps) * weight. In place is allowed.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y) noexcept;
+  /// y = (x - mean) / sqrt(var + eps) * weight + bias. In place is allowed.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y) noexcept;
+  /// Rotates x [dim] by cos/sin [dim / 2]; interleaved: pairs (2i, 2i+1), else (i, i + dim/2). In place.
+  void (*rope)(float* x, const float* cos, const float* sin, int64_t dim, bool interleaved) noexcept;
+  void (*glu)(const GluArgs& args, const float* gate, const float* up, int64_t n, float* h) noexcept;
+  /// y += scale * x.
+  void (*add_scaled)(const float* x, float scale, int64_t n, float* y) noexcept;
+  /// y = scale * x.
+  void (*scale)(const float* x, float scale, int64_t n, float* y) noexcept;
+  /// x = softmax(x), with the row maximum subtracted.
+  void (*softmax)(float* x, int64_t n) noexcept;
+};
+
+/// Every set compiled in, slowest first; ref is always there.
+std::span<const KernelSet* const> all_kernel_sets();
+
+/// Whether this CPU (and operating system) can run a set.
+bool runs_here(const KernelSet& set);
+
+/// The set of that name, or nullptr.
+const KernelSet* find_kernel_set(std::string_view name);
+
+/// The best set that runs here; the MOXIE_KERNELS variable forces one. Throws Error{usage} if that one is unknown or
+/// cannot run here.
+const KernelSet& choose_kernel_set();
+
+}  // namespace moxie
