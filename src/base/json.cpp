@@ -17,8 +17,6 @@ std::string_view type_name(Type type) {
   return names[static_cast<int>(type)];
 }
 
-Value::Value(Object value) : type_(Type::object), object_(std::move(value)) {}
-
 bool Value::as_bool() const {
   MOXIE_CHECK(is_boolean());
   return integer_ != 0;
@@ -91,7 +89,7 @@ class Builder {
     simdjson::ondemand::document document;
     check(parser.iterate(padded_).get(document), 0);
     document_ = &document;
-    simdjson::ondemand::json_type type;
+    simdjson::ondemand::json_type type{};
     check(document.type().get(type), 0);
     if (type != simdjson::ondemand::json_type::object && type != simdjson::ondemand::json_type::array) {
       fail(text_.find_first_not_of(" \t\r\n"), "an object or an array", "another value");
@@ -134,7 +132,7 @@ class Builder {
     const std::string_view token = source.raw_json_token();
     const size_t offset = offset_of(token.data());
     if (depth > options_.max_depth) fail(offset, fmt::format("at most {} levels of nesting", options_.max_depth), "more");
-    simdjson::ondemand::json_type type;
+    simdjson::ondemand::json_type type{};
     check(source.type().get(type), offset);
     Value value;
     switch (type) {

@@ -24,16 +24,16 @@ using Object = std::vector<Member>;  // in source order; keys are unique when pa
 /// every other number is a `number`. Accessors CHECK the type: ask type() first, or use the reader of the format.
 class Value {
  public:
-  Value() = default;
-  Value(bool value) : type_(Type::boolean), integer_(value) {}
-  Value(int value) : Value(static_cast<int64_t>(value)) {}
-  Value(int64_t value) : type_(Type::integer), negative_(value < 0), integer_(static_cast<uint64_t>(value)) {}
-  Value(uint64_t value) : type_(Type::integer), integer_(value) {}
-  Value(double value) : type_(Type::number), number_(value) {}
-  Value(std::string value) : type_(Type::string), string_(std::move(value)) {}
-  Value(std::string_view value) : Value(std::string(value)) {}
-  Value(const char* value) : Value(std::string(value)) {}
-  Value(Array value) : type_(Type::array), array_(std::move(value)) {}
+  Value();
+  Value(bool value);
+  Value(int value);
+  Value(int64_t value);
+  Value(uint64_t value);
+  Value(double value);
+  Value(std::string value);
+  Value(std::string_view value);
+  Value(const char* value);
+  Value(Array value);
   Value(Object value);
 
   Type type() const { return type_; }
@@ -84,9 +84,23 @@ struct Member {
   size_t key_offset = 0;
 };
 
+// Below Member, because a constructor must know how to destroy the members it has made.
+inline Value::Value() = default;
+inline Value::Value(bool value) : type_(Type::boolean), integer_(value) {}
+inline Value::Value(int value) : Value(static_cast<int64_t>(value)) {}
+inline Value::Value(int64_t value)
+    : type_(Type::integer), negative_(value < 0), integer_(static_cast<uint64_t>(value)) {}
+inline Value::Value(uint64_t value) : type_(Type::integer), integer_(value) {}
+inline Value::Value(double value) : type_(Type::number), number_(value) {}
+inline Value::Value(std::string value) : type_(Type::string), string_(std::move(value)) {}
+inline Value::Value(std::string_view value) : Value(std::string(value)) {}
+inline Value::Value(const char* value) : Value(std::string(value)) {}
+inline Value::Value(Array value) : type_(Type::array), array_(std::move(value)) {}
+inline Value::Value(Object value) : type_(Type::object), object_(std::move(value)) {}
+
 struct ParseOptions {
-  std::string source;   // what to call the text in errors: "config.json"
-  int max_depth = 64;   // nesting limit
+  std::string source;      // what to call the text in errors: "config.json"
+  int max_depth = 64;      // nesting limit
   size_t base_offset = 0;  // added to every offset, when the text is a part of a larger file
 };
 
