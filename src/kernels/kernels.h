@@ -28,7 +28,8 @@ struct WeightRef {
 
 /// y[m, n - n_begin] = sum_k x[m, k] w[n, k] + bias[n], n in [n_begin, n_end).
 struct GemmArgs {
-  const void* x = nullptr;           // rows in activation_format(w.format); row i at x + i * x_row_bytes
+  const void* x = nullptr;           // row i at x + i * x_row_bytes
+  FormatId x_format = FormatId::f32; // f32 always works (exact: the router asks for it); else activation_format(w.format)
   int64_t x_row_bytes = 0;
   const int32_t* x_rows = nullptr;   // [num_rows] which row of x feeds output row m; null: row m itself
   int64_t num_rows = 0;              // M

@@ -1,0 +1,95 @@
+#include "base/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+namespace moxie {
+namespace {
+
+constexpr int kSpins = 4000;  // about 50 us of pauses: a decode step's barriers rarely last longer
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Waits until `value` differs from `old`: spins, then sleeps.
+void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause_cpu();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+void pin_to_allowed_cpu(pthread_t thread, int index) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  int seen = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed) || seen++ != index) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    pthread_setaffinity_np(thread, sizeof(one), &one);
+    return;
+  }
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads, bool pin) {
+  for (int worker = 1; worker < num_threads; ++worker) {
+    threads_.emplace_back([this, worker] { work(worker); });
+    if (pin) pin_to_allowed_cpu(threads_.back().native_handle(), worker);
+  }
+  if (pin && num_threads > 1) pin_to_allowed_cpu(pthread_self(), 0);
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true, std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void ThreadPool::take_items(int worker) {
+  for (;;) {
+    const int64_t item = next_item_.fetch_add(1, std::memory_order_relaxed);
+    if (item >= num_items_) return;
+    call_(body_, item, worker);
+  }
+}
+
+void ThreadPool::work(int worker) {
+  uint32_t seen = 0;
+  for (;;) {
+    wait_for_change(generation_, seen);
+    seen = generation_.load(std::memory_order_acquire);
+    if (stop_.load(std::memory_order_relaxed)) return;
+    take_items(worker);
+    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+  }
+}
+
+void ThreadPool::run_erased(int64_t num_items, Call call, void* body) {
+  if (num_items <= 0) return;
+  if (threads_.empty() || num_items == 1) {
+    for (int64_t item = 0; item < num_items; ++item) call(body, item, 0);
+    return;
+  }
+  call_ = call;
+  body_ = body;
+  num_items_ = num_items;
+  next_item_.store(0, std::memory_order_relaxed);
+  busy_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  take_items(0);
+  for (uint32_t left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) {
+    wait_for_change(busy_, left);
+  }
+}
+
+}  // namespace moxie

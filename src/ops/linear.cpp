@@ -1,0 +1,82 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+
+namespace moxie {
+namespace {
+
+constexpr int64_t kItemsPerThread = 8;
+constexpr int64_t kSmallestBlock = 24;   // a few register tiles
+constexpr int64_t kLargestBlock = 192;
+constexpr int64_t kRowsWorthThreads = 8;
+
+}  // namespace
+
+int64_t column_block(const Exec& exec, int64_t num_columns) {
+  const int64_t items = kItemsPerThread * exec.pool.size();
+  const int64_t block = (num_columns + items - 1) / items;
+  return std::clamp((block + kSmallestBlock - 1) / kSmallestBlock * kSmallestBlock, kSmallestBlock, kLargestBlock);
+}
+
+Rows::Encoded Rows::as(Exec& exec, FormatId format) {
+  if (format == FormatId::f32) return {x_, k_ * static_cast<int64_t>(sizeof(float))};
+  MOXIE_CHECK(format == FormatId::bf16);
+  const int64_t bytes = k_ * 2;
+  if (bf16_ == nullptr) {
+    auto* out = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(num_rows_ * bytes)));
+    const auto encode = [&](int64_t row, int) {
+      exec.kernels.encode_row(FormatId::bf16, x_ + row * k_, k_, out + row * bytes);
+    };
+    if (num_rows_ < kRowsWorthThreads) {
+      for (int64_t row = 0; row < num_rows_; ++row) encode(row, 0);
+    } else {
+      exec.pool.run(num_rows_, encode);
+    }
+    bf16_ = out;
+  }
+  return {bf16_, bytes};
+}
+
+void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact) {
+  struct Part {
+    const LinearJob* job;
+    FormatId x_format;
+    Rows::Encoded x;
+    int64_t block;
+    int64_t item_begin;
+  };
+  Part* parts = exec.arena.alloc<Part>(static_cast<int64_t>(jobs.size()));
+  int64_t num_items = 0;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const View& w = jobs[i].w;
+    MOXIE_CHECK(w.shape.rank() == 2 && w.shape[1] == x.k());
+    const int64_t block = column_block(exec, w.shape[0]);
+    const FormatId format = exact ? FormatId::f32 : exec.kernels.activation_format(w.format);
+    parts[i] = {&jobs[i], format, x.as(exec, format), block, num_items};
+    num_items += (w.shape[0] + block - 1) / block;
+  }
+  Arena::Scope scope(exec.arena);
+  const int64_t scratch_bytes = exec.kernels.gemm_scratch_bytes(x.num_rows(), x.k());
+  char* scratch = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(scratch_bytes * exec.pool.size())));
+  exec.pool.run(num_items, [&](int64_t item, int worker) {
+    const Part* part = parts + jobs.size() - 1;
+    while (item < part->item_begin) --part;
+    const LinearJob& job = *part->job;
+    const int64_t begin = (item - part->item_begin) * part->block;
+    const int64_t end = std::min(begin + part->block, job.w.shape[0]);
+    exec.kernels.gemm({.x = part->x.data,
+                       .x_format = part->x_format,
+                       .x_row_bytes = part->x.row_bytes,
+                       .num_rows = x.num_rows(),
+                       .w = weight_ref(job.w),
+                       .bias = job.bias,
+                       .n_begin = begin,
+                       .n_end = end,
+                       .k = x.k(),
+                       .y = job.y + begin,
+                       .y_stride = job.y_stride,
+                       .scratch = scratch + worker * scratch_bytes});
+  });
+}
+
+}  // namespace moxie

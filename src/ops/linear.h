@@ -1,0 +1,50 @@
+// Linear layers on row-major activations: y = x W^T + b, for one or several weights that share their input.
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "ops/exec.h"
+
+namespace moxie {
+
+/// Rows of activations [num_rows, k], f32, and their forms in the formats that kernels ask for, each made once and
+/// kept in the arena.
+class Rows {
+ public:
+  Rows(const float* x, int64_t num_rows, int64_t k) : x_(x), num_rows_(num_rows), k_(k) {}
+
+  struct Encoded {
+    const void* data;
+    int64_t row_bytes;
+  };
+  /// The rows in `format` (f32 or bf16). Cost: one pass on first use. Call before entering a parallel region.
+  Encoded as(Exec& exec, FormatId format);
+
+  const float* f32() const { return x_; }
+  int64_t num_rows() const { return num_rows_; }
+  int64_t k() const { return k_; }
+
+ private:
+  const float* x_;
+  int64_t num_rows_;
+  int64_t k_;
+  const void* bf16_ = nullptr;
+};
+
+/// One product: y [num_rows, N] = x W^T + bias.
+struct LinearJob {
+  View w;                       // [N, K]
+  const float* bias = nullptr;  // [N]
+  float* y = nullptr;
+  int64_t y_stride = 0;         // floats between rows of y
+};
+
+/// Runs all jobs on the same rows as one parallel region. CHECKs shapes. `exact`: x stays f32 whatever the weight's
+/// format (the router: its ties decide experts).
+void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact = false);
+
+/// Columns of y that one work item computes: whole kernel tiles, several items a thread.
+int64_t column_block(const Exec& exec, int64_t num_columns);
+
+}  // namespace moxie
