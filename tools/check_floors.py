@@ -30,6 +30,7 @@ VENDORS = {
     "CLI/*": ["cli/*"],
     "immintrin.h": ["kernels/cpu/*"],
     "cpuid.h": ["base/machine.cpp"],
+    "gnu/libc-version.h": ["base/machine.cpp"],
 }
 
 # The system: the C++ library has no dot in its names; of C and POSIX, what is listed here.

@@ -331,4 +331,10 @@ std::string Value::dump(int indent) const {
   return out;
 }
 
+std::string_view backend_version() {
+  static const std::string version = fmt::format("{}.{}.{}", simdjson::SIMDJSON_VERSION_MAJOR,
+                                                 simdjson::SIMDJSON_VERSION_MINOR, simdjson::SIMDJSON_VERSION_REVISION);
+  return version;
+}
+
 }  // namespace moxie::json

@@ -112,4 +112,7 @@ Value parse(std::string_view text, const ParseOptions& options);
 /// `text` as a JSON string literal, quotes included.
 std::string quote(std::string_view text);
 
+/// Version of the library that parses: "3.0.1".
+std::string_view backend_version();
+
 }  // namespace moxie::json
