@@ -27,8 +27,9 @@ enum class Activation {
 };
 
 /// The router record: one feed-forward block, for every family. A dense FFN is a bank of one expert with weight 1:
-/// num_experts = top_k = 1 and no router.
+/// num_experts = top_k = 1 and no router. (A routed block may have one expert too; it still has a router.)
 struct MoeSpec {
+  bool routed = false;
   int64_t num_experts = 1;
   int64_t top_k = 1;
   int64_t moe_intermediate_size = 0;  // F, rows of one expert's gate and up
@@ -50,7 +51,7 @@ struct MoeSpec {
   double activation_limit = 7.0;
   bool expert_bias = false;  // biases on gate, up and down of each expert
 
-  bool is_dense() const { return num_experts == 1 && top_k == 1; }
+  bool is_dense() const { return !routed; }
 };
 
 // ---- attention ----
@@ -71,7 +72,7 @@ struct RopeSpec {
   double beta_fast = 32, beta_slow = 1;                  // yarn
   bool truncate = true;                                  // yarn: round the correction range
   double attention_factor = 1;                           // multiplies cos and sin (yarn, longrope), already computed
-  double short_attention_factor = 1;                     // longrope, at or below original_max_position
+  double short_attention_factor = 1;                     // longrope: the same at or below original_max_position
   std::vector<double> short_factors, long_factors;       // longrope, dim / 2 each
 };
 
@@ -92,6 +93,7 @@ struct AttentionSpec {
   int64_t kv_lora_rank = 0;
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
+  double latent_norm_eps = 1e-6;  // of the norms on the two latents; not the model's norm_eps
 };
 
 // ---- where the weights are ----
@@ -123,6 +125,7 @@ struct ModelSpec {
   std::string family;  // model_type of the config: for messages and reports only
   int64_t hidden_size = 0;
   int64_t num_layers = 0;
+  int64_t num_mtp_layers = 0;  // further layers that a checkpoint may hold after these (multi-token prediction); not run
   int64_t vocab_size = 0;
   int64_t max_position = 0;
   Norm norm = Norm::rms;
