@@ -71,7 +71,14 @@ test_targets() {
 }
 
 check_format() {
-  find src tests fuzz bench \( -name '*.h' -o -name '*.cpp' \) -print0 | xargs -0 clang-format-14 --dry-run --Werror
+  local file bad=0
+  while read -r file; do
+    if ! clang-format-14 --dry-run --Werror "$file" 2>/dev/null; then
+      echo "$file: run clang-format-14 -i on it"
+      bad=1
+    fi
+  done < <(find src tests fuzz bench -name '*.h' -o -name '*.cpp' | sort)
+  return "$bad"
 }
 
 fuzz_all() {
@@ -101,7 +108,8 @@ mapfile -t core < <(test_targets base format text tensor spec kernels ops store 
 if check "build: dev (ASan, UBSan)" build dev "${core[@]}"; then run_ctest dev -E '_NOT_BUILT$|^tools\.'; fi
 mapfile -t threaded < <(test_targets base ops infer)
 if check "build: tsan" build tsan "${threaded[@]}"; then run_ctest tsan -R 'Thread|Pool|Engine' -E '_NOT_BUILT$'; fi
-if check "build: fuzz (clang)" build fuzz; then fuzz_all; fi
+mapfile -t fuzzers < <(find fuzz -name '*.cpp' -printf 'fuzz_%f\n' | sed 's/\.cpp$//' | sort)
+if check "build: fuzz (clang)" build fuzz "${fuzzers[@]}"; then fuzz_all; fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
