@@ -25,8 +25,8 @@ FLOORS = {
 VENDORS = {
     "fmt/*": ["*"],
     "simdjson.h": ["base/json.cpp"],
-    "pcre2.h": ["text/*.cpp"],
-    "utf8proc.h": ["text/*.cpp"],
+    "pcre2.h": ["text/regex.cpp"],
+    "utf8proc.h": ["text/unicode.cpp", "text/jinja_text.cpp"],
     "CLI/*": ["cli/*"],
     "immintrin.h": ["kernels/cpu/*"],
     "cpuid.h": ["base/machine.cpp"],
