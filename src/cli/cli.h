@@ -1,0 +1,34 @@
+// What the verbs share. One file a verb: it declares its flags and does its work in the callback; faults are thrown as
+// moxie::Error and printed by main, which turns them into the exit code. stdout is the answer, stderr everything else.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <memory>
+#include <string>
+
+#include "base/json.h"
+
+namespace moxie::cli {
+
+void add_run(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_route(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_bench(CLI::App& app);
+void add_doctor(CLI::App& app);
+
+/// Whether to colour what goes to stdout (a terminal, no NO_COLOR, TERM is not dumb).
+bool colour_stdout();
+bool stdout_is_terminal();
+bool stderr_is_terminal();
+bool stdin_is_terminal();
+
+/// Prints one JSON object and a newline on stdout: all that a verb with --json prints there.
+void print_json(const json::Value& value);
+
+/// A line for people on stderr.
+void say(const std::string& line);
+
+}  // namespace moxie::cli

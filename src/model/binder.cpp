@@ -1,0 +1,115 @@
+#include "model/binder.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace moxie {
+namespace {
+
+constexpr size_t kMostListed = 12;  // names of each kind in a message
+
+std::string listing(std::string_view what, const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  std::string text = fmt::format("\n  {} {}:", names.size(), what);
+  for (size_t i = 0; i < names.size() && i < kMostListed; ++i) text += "\n    " + names[i];
+  if (names.size() > kMostListed) text += fmt::format("\n    ... and {} more", names.size() - kMostListed);
+  return text;
+}
+
+// Buffers that old checkpoints carry, and layers that are not part of the forward pass.
+bool ignorable(const std::string& name, int64_t num_layers, int64_t num_mtp_layers) {
+  if (name.ends_with("rotary_emb.inv_freq")) return true;
+  constexpr std::string_view prefix = "model.layers.";
+  if (!name.starts_with(prefix)) return false;
+  const int64_t layer = std::strtoll(name.c_str() + prefix.size(), nullptr, 10);
+  return layer >= num_layers && layer < num_layers + num_mtp_layers;
+}
+
+}  // namespace
+
+void Binder::misshaped(const std::string& name, const std::string& expected, const View& got) {
+  misshaped_.push_back(fmt::format("{}: expected {}, got {}", name, expected, got.shape.str()));
+}
+
+bool Binder::computable(const std::string& name, const View& view) {
+  if (view.format == FormatId::f32 || view.format == FormatId::bf16 || view.format == FormatId::f16) return true;
+  uncomputable_.push_back(fmt::format("{} is {}: this build computes with f32, bf16 and f16 (and mxfp4 experts)", name,
+                                      format_name(view.format)));
+  return false;
+}
+
+const View* Binder::raw(const std::string& name) {
+  const Tensor* found = checkpoint_.find(name);
+  used_.insert(name);
+  if (found == nullptr) {
+    missing_.push_back(name);
+    return nullptr;
+  }
+  return &found->view;
+}
+
+View Binder::tensor(const std::string& name, const Shape& shape) {
+  const View* found = raw(name);
+  if (found == nullptr) return {};
+  if (!(found->shape == shape)) {
+    misshaped(name, shape.str(), *found);
+    return {};
+  }
+  return computable(name, *found) ? *found : View{};
+}
+
+View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) { return tensor(name, {rows, columns}); }
+
+const float* Binder::vector(const std::string& name, int64_t size) {
+  const View* found = raw(name);
+  if (found == nullptr) return nullptr;
+  if (found->shape.num_elems() != size) {  // [E, n] biases are bound as one run of numbers
+    misshaped(name, fmt::format("{} elements", size), *found);
+    return nullptr;
+  }
+  if (!computable(name, *found)) return nullptr;
+  std::vector<float>& out = weights_.vectors.emplace_back(static_cast<size_t>(size));
+  find_kernel_set("ref")->decode_row(found->format, found->data, nullptr, size, out.data());
+  return out.data();
+}
+
+const float* Binder::strided(const float* vector, int64_t begin, int64_t step, int64_t count) {
+  if (vector == nullptr || step == 1) return vector == nullptr ? nullptr : vector + begin;
+  std::vector<float>& out = weights_.vectors.emplace_back();
+  for (int64_t i = 0; i < count; ++i) out.push_back(vector[begin + i * step]);
+  return out.data();
+}
+
+View Binder::transposed(const View& in_major, int64_t begin, int64_t step, int64_t count) {
+  if (in_major.empty()) return {};
+  const int64_t k = in_major.shape[0];
+  const auto size = static_cast<size_t>(format_info(in_major.format).block_bytes);
+  auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(count * k) * size);
+  for (int64_t row = 0; row < k; ++row) {
+    const char* from = static_cast<const char*>(in_major.data) + row * in_major.row_bytes;
+    for (int64_t column = 0; column < count; ++column) {
+      std::memcpy(bytes->data() + static_cast<size_t>(column * k + row) * size,
+                  from + static_cast<size_t>(begin + column * step) * size, size);
+    }
+  }
+  const View view = dense_view(bytes->data(), in_major.format, {count, k});
+  weights_.copies.push_back({view, bytes});
+  return view;
+}
+
+void Binder::finish(const std::string& source, int64_t num_layers, int64_t num_mtp_layers) {
+  std::vector<std::string> extra;
+  for (const TensorEntry& entry : checkpoint_.entries()) {
+    if (!used_.contains(entry.name) && !ignorable(entry.name, num_layers, num_mtp_layers)) extra.push_back(entry.name);
+  }
+  const std::string problems = listing("missing", missing_) + listing("of another shape", misshaped_) +
+                               listing("in a format that cannot be computed with", uncomputable_) +
+                               listing("extra (config.json has no place for them)", extra);
+  if (!problems.empty()) {
+    throw Error(ErrorCode::invalid, source + ": the tensors do not fit config.json:" + problems);
+  }
+}
+
+}  // namespace moxie

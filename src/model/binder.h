@@ -1,0 +1,47 @@
+// Looks tensors up by name and expected shape, and keeps a list of all that is wrong. Knows no architecture.
+#pragma once
+
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "model/weights.h"
+
+namespace moxie {
+
+/// A binder of one checkpoint into one ModelWeights. Look-ups that fail return something empty and are remembered;
+/// finish() throws them all at once.
+class Binder {
+ public:
+  Binder(const Checkpoint& checkpoint, ModelWeights& weights) : checkpoint_(checkpoint), weights_(weights) {}
+
+  bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
+
+  /// A matrix [rows, columns] in a format kernels compute with, as it lies in the file.
+  View matrix(const std::string& name, int64_t rows, int64_t columns);
+  /// A tensor of that shape in a format kernels compute with.
+  View tensor(const std::string& name, const Shape& shape);
+  /// A tensor of any shape and format, or null if it is missing; counts as used.
+  const View* raw(const std::string& name);
+  /// A vector [size] as f32.
+  const float* vector(const std::string& name, int64_t size);
+  /// `count` elements of a vector already bound: begin, begin + step, ... as their own vector.
+  const float* strided(const float* vector, int64_t begin, int64_t step, int64_t count);
+  /// A dense [count, K] copy of columns begin, begin + step, ... of an in-major matrix [K, N].
+  View transposed(const View& in_major, int64_t begin, int64_t step, int64_t count);
+
+  void misshaped(const std::string& name, const std::string& expected, const View& got);
+
+  /// Throws Error{invalid} listing what is missing, misshaped, uncomputable, or extra (not looked up, not ignorable).
+  void finish(const std::string& source, int64_t num_layers, int64_t num_mtp_layers);
+
+ private:
+  bool computable(const std::string& name, const View& view);
+
+  const Checkpoint& checkpoint_;
+  ModelWeights& weights_;
+  std::unordered_set<std::string> used_;
+  std::vector<std::string> missing_, misshaped_, uncomputable_;
+};
+
+}  // namespace moxie

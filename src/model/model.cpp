@@ -1,0 +1,165 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "model/attention.h"
+#include "spec/config.h"
+#include "spec/rope.h"
+
+namespace moxie {
+namespace {
+
+void norm_rows(Exec& exec, const ModelSpec& spec, const NormWeights& norm, const float* x, int64_t num_rows, float* y) {
+  const int64_t h = spec.hidden_size;
+  const auto eps = static_cast<float>(spec.norm_eps);
+  const auto body = [&](int64_t row, int) {
+    if (spec.norm == Norm::rms) {
+      exec.kernels.rms_norm(x + row * h, norm.weight, eps, h, y + row * h);
+    } else {
+      exec.kernels.layer_norm(x + row * h, norm.weight, norm.bias, eps, h, y + row * h);
+    }
+  };
+  if (num_rows < 8) {  // not worth waking the others
+    for (int64_t row = 0; row < num_rows; ++row) body(row, 0);
+  } else {
+    exec.pool.run(num_rows, body);
+  }
+}
+
+void record(Tap* tap, int64_t layer, std::string_view name, const float* data, int64_t rows, int64_t columns) {
+  if (tap == nullptr) return;
+  const View view = dense_view(data, FormatId::f32, {rows, columns});
+  tap->record(layer < 0 ? std::string(name) : fmt::format("layers.{}.{}", layer, name), view);
+}
+
+}  // namespace
+
+Model Model::load(const std::filesystem::path& directory, int64_t max_context) {
+  Model model;
+  model.spec_ = load_config(directory);
+  const int64_t limit = model.spec_.max_position;
+  if (max_context > limit) {
+    throw make_error(ErrorCode::usage, "a context of {} tokens: {} was made for at most {}", max_context,
+                     directory.string(), limit);
+  }
+  model.max_context_ = max_context > 0 ? max_context : limit;
+  model.inverse_frequencies_ = rope_inverse_frequencies(model.spec_.rope, model.max_context_);
+  model.rope_factor_ = static_cast<float>(rope_attention_factor(model.spec_.rope, model.max_context_));
+  model.checkpoint_ = std::make_unique<Checkpoint>(Checkpoint::open(directory));
+  model.weights_ = bind_weights(model.spec_, *model.checkpoint_);
+  return model;
+}
+
+AttentionStep Model::begin_step(Exec& exec, std::span<const StepSequence> sequences) const {
+  AttentionStep step{.sequences = sequences};
+  for (const StepSequence& s : sequences) {
+    const int64_t end = s.start + static_cast<int64_t>(s.tokens.size());
+    MOXIE_CHECK(!s.tokens.empty() && end <= max_context_);
+    MOXIE_CHECK(static_cast<int64_t>(s.pages.size()) * kKeyBlock >= end);
+    MOXIE_CHECK(s.num_logits <= static_cast<int64_t>(s.tokens.size()));
+    step.num_tokens += static_cast<int64_t>(s.tokens.size());
+  }
+  const int64_t half = static_cast<int64_t>(inverse_frequencies_.size());
+  auto* position = exec.arena.alloc<int32_t>(step.num_tokens);
+  auto* sequence = exec.arena.alloc<int32_t>(step.num_tokens);
+  auto* cos = exec.arena.alloc<float>(step.num_tokens * half);
+  auto* sin = exec.arena.alloc<float>(step.num_tokens * half);
+  int64_t t = 0;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    for (size_t i = 0; i < sequences[s].tokens.size(); ++i, ++t) {
+      position[t] = static_cast<int32_t>(sequences[s].start + static_cast<int64_t>(i));
+      sequence[t] = static_cast<int32_t>(s);
+    }
+  }
+  // angle in f32, as transformers has it
+  for (t = 0; t < step.num_tokens; ++t) {
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(position[t]) * inverse_frequencies_[static_cast<size_t>(i)];
+      cos[t * half + i] = std::cos(angle) * rope_factor_;
+      sin[t * half + i] = std::sin(angle) * rope_factor_;
+    }
+  }
+  step.position = position;
+  step.sequence = sequence;
+  step.cos = cos;
+  step.sin = sin;
+  return step;
+}
+
+void Model::embed(Exec& exec, std::span<const StepSequence> sequences, float* x) const {
+  const View& table = weights_.embedding;
+  const int64_t h = spec_.hidden_size;
+  for (const StepSequence& s : sequences) {
+    for (const int32_t id : s.tokens) {
+      MOXIE_CHECK(id >= 0 && id < spec_.vocab_size);
+      const char* row = static_cast<const char*>(table.data) + id * table.row_bytes;
+      exec.kernels.decode_row(table.format, row, nullptr, h, x);
+      if (spec_.embedding_multiplier != 1) {
+        exec.kernels.scale(x, static_cast<float>(spec_.embedding_multiplier), h, x);
+      }
+      x += h;
+    }
+  }
+}
+
+float* Model::head(Exec& exec, std::span<const StepSequence> sequences, const float* x, Tap* tap) const {
+  const int64_t h = spec_.hidden_size;
+  int64_t num_rows = 0;
+  for (const StepSequence& s : sequences) num_rows += s.num_logits;
+  float* logits = exec.arena.alloc<float>(num_rows * spec_.vocab_size);
+  if (num_rows == 0) return logits;
+  float* rows = exec.arena.alloc<float>(num_rows * h);
+  int64_t row = 0, end = 0;
+  for (const StepSequence& s : sequences) {
+    end += static_cast<int64_t>(s.tokens.size());
+    std::memcpy(rows + row * h, x + (end - s.num_logits) * h, static_cast<size_t>(s.num_logits * h) * sizeof(float));
+    row += s.num_logits;
+  }
+  norm_rows(exec, spec_, weights_.final_norm, rows, num_rows, rows);
+  record(tap, -1, "final_norm", rows, num_rows, h);
+  Rows encoded(rows, num_rows, h);
+  const LinearJob job{weights_.lm_head, weights_.lm_head_bias, logits, spec_.vocab_size};
+  linear(exec, encoded, {&job, 1});
+  if (spec_.logits_scaling != 1) {
+    const auto factor = static_cast<float>(1 / spec_.logits_scaling);
+    exec.kernels.scale(logits, factor, num_rows * spec_.vocab_size, logits);
+  }
+  record(tap, -1, "logits", logits, num_rows, spec_.vocab_size);
+  return logits;
+}
+
+float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> sequences,
+                      const StepSinks& sinks) const {
+  checkpoint_->check_unchanged();
+  const AttentionStep step = begin_step(exec, sequences);
+  const int64_t h = spec_.hidden_size, floats = step.num_tokens * h;
+  const auto branch = static_cast<float>(spec_.residual_multiplier);
+  float* x = exec.arena.alloc<float>(floats);
+  float* normed = exec.arena.alloc<float>(floats);
+  float* y = exec.arena.alloc<float>(floats);
+  embed(exec, sequences, x);
+  record(sinks.tap, -1, "embedding", x, step.num_tokens, h);
+  for (int64_t layer = 0; layer < spec_.num_layers; ++layer) {
+    const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
+    const MoeSpec& ffn = spec_.layers[static_cast<size_t>(layer)].ffn;
+    norm_rows(exec, spec_, weights.attention_norm, x, step.num_tokens, normed);
+    attention_block(exec, spec_, layer, weights.attention, cache, step, normed, y);
+    record(sinks.tap, layer, "attention", y, step.num_tokens, h);
+    exec.kernels.add_scaled(y, branch, floats, x);
+    norm_rows(exec, spec_, weights.ffn_norm, x, step.num_tokens, normed);
+    Arena::Scope scope(exec.arena);
+    const MoeStep moe = moe_layer(exec, ffn, weights.ffn, normed, step.num_tokens, y);
+    record(sinks.tap, layer, "ffn", y, step.num_tokens, h);
+    exec.kernels.add_scaled(y, branch, floats, x);
+    record(sinks.tap, layer, "hidden", x, step.num_tokens, h);
+    if (ffn.is_dense()) continue;
+    record(sinks.tap, layer, "router_logits", moe.router_logits, step.num_tokens, ffn.num_experts);
+    if (sinks.routing != nullptr) sinks.routing->record(layer, moe.routing);
+    if (sinks.stats != nullptr) (*sinks.stats)[static_cast<size_t>(layer)].add(moe.routing);
+  }
+  return head(exec, sequences, x, sinks.tap);
+}
+
+}  // namespace moxie
