@@ -1,0 +1,221 @@
+#include "text/tokenizer.h"
+
+#include <bit>
+#include <deque>
+
+#include "base/error.h"
+#include "text/tokenizer_parts.h"
+#include "text/unicode.h"
+
+namespace moxie {
+namespace text {
+namespace {
+
+/// Where a word's ids were written earlier in the same call. Bounded; a new word takes the place of an old one.
+class WordCache {
+ public:
+  explicit WordCache(size_t text_bytes)
+      : slots_(std::bit_ceil(std::min<size_t>(std::max<size_t>(text_bytes / 16, 16), kMaxSlots))) {}
+
+  struct Slot {
+    const char* data = nullptr;
+    uint32_t length = 0;
+    uint32_t count = 0;
+    size_t begin = 0;     // where in the ids
+    int32_t only_id = 0;  // if count is 1
+  };
+
+  Slot& at(std::string_view word) { return slots_[hash_bytes(word) & (slots_.size() - 1)]; }
+  static bool holds(const Slot& slot, std::string_view word) {
+    return slot.length == word.size() && std::string_view(slot.data, slot.length) == word;
+  }
+
+ private:
+  static constexpr size_t kMaxSlots = 1 << 15;
+  std::vector<Slot> slots_;
+};
+
+class Encoder {
+ public:
+  Encoder(const Parts& parts, const EncodeOptions& options, size_t text_bytes, std::vector<int32_t>& ids)
+      : parts_(parts),
+        raw_(options.parse_special ? *parts.raw : *parts.raw_plain),
+        normalized_(options.parse_special ? *parts.normalized : *parts.normalized_plain),
+        cache_(text_bytes),
+        ids_(ids),
+        run_(parts.pre_tokenizer, [this](std::string_view word) { encode_word(word); }) {}
+
+  /// Valid UTF-8 that outlives the encoder.
+  void encode(std::string_view text) {
+    if (raw_.empty()) {
+      encode_segment(text, true);
+      return;
+    }
+    bool at_start = true;
+    raw_.split(
+        text,
+        [&](std::string_view segment) {
+          encode_segment(segment, at_start);
+          at_start = false;
+        },
+        [&](int32_t id) {
+          ids_.push_back(id);
+          at_start = false;
+        });
+  }
+
+  void encode_word(std::string_view word) {
+    if (word.size() > kMaxCachedWord) {
+      parts_.bpe.encode(word, ids_);
+      return;
+    }
+    WordCache::Slot& slot = cache_.at(word);
+    if (WordCache::holds(slot, word)) {
+      if (slot.count == 1) {
+        ids_.push_back(slot.only_id);
+      } else {
+        const size_t end = ids_.size();
+        ids_.resize(end + slot.count);
+        std::copy_n(ids_.begin() + static_cast<std::ptrdiff_t>(slot.begin), slot.count,
+                    ids_.begin() + static_cast<std::ptrdiff_t>(end));
+      }
+      return;
+    }
+    const size_t begin = ids_.size();
+    parts_.bpe.encode(word, ids_);
+    slot = {word.data(), static_cast<uint32_t>(word.size()), static_cast<uint32_t>(ids_.size() - begin), begin,
+            ids_.size() > begin ? ids_[begin] : 0};
+  }
+
+ private:
+  static constexpr size_t kMaxCachedWord = 64;
+
+  void encode_segment(std::string_view segment, bool at_start) {
+    const std::string_view text = parts_.normalizer.apply(segment, kept_.emplace_back());
+    if (normalized_.empty()) {
+      run_.split(text, at_start);
+      return;
+    }
+    normalized_.split(
+        text,
+        [&](std::string_view piece) {
+          run_.split(piece, at_start);
+          at_start = false;
+        },
+        [&](int32_t id) {
+          ids_.push_back(id);
+          at_start = false;
+        });
+  }
+
+  const Parts& parts_;
+  const TokenFinder& raw_;
+  const TokenFinder& normalized_;
+  WordCache cache_;
+  std::vector<int32_t>& ids_;
+  std::deque<std::string> kept_;  // normalised texts, which the cache points into
+  PreTokenizerRun run_;
+};
+
+}  // namespace
+}  // namespace text
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  std::vector<int32_t> ids;
+  ids.reserve(text.size() / 3 + 16);
+  if (options.add_special) ids = parts_->prefix;
+  std::string whole;
+  size_t bad = text::first_invalid_utf8(text);
+  if (bad != std::string_view::npos && !parts_->bpe.options().byte_level) {
+    std::string held;
+    text::append_whole_utf8(whole, held, text);
+    if (!held.empty()) whole += text::kReplacement;
+    text = whole;
+    bad = std::string_view::npos;
+  }
+  text::Encoder encoder(*parts_, options, text.size(), ids);
+  while (bad != std::string_view::npos) {
+    if (bad > 0) encoder.encode(text.substr(0, bad));
+    size_t end = bad + 1;
+    while (end < text.size() && text::first_invalid_utf8(text.substr(end, 4)) == 0) ++end;
+    encoder.encode_word(text.substr(bad, end - bad));
+    text.remove_prefix(end);
+    bad = text::first_invalid_utf8(text);
+  }
+  encoder.encode(text);
+  if (options.add_special) ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  StreamDecoder decoder(*this, skip_special);
+  std::string text;
+  for (const int32_t id : ids) text += decoder.push(id);
+  return text + decoder.finish();
+}
+
+std::string Tokenizer::token_bytes(int32_t id) const {
+  if (id < 0 || id >= vocab_size()) return {};
+  return parts_->pieces[static_cast<size_t>(id)];
+}
+
+bool Tokenizer::is_special(int32_t id) const {
+  return id >= 0 && id < vocab_size() && parts_->special[static_cast<size_t>(id)];
+}
+
+int32_t Tokenizer::vocab_size() const {
+  return static_cast<int32_t>(parts_->pieces.size());
+}
+std::optional<int32_t> Tokenizer::bos() const {
+  return parts_->bos;
+}
+std::optional<int32_t> Tokenizer::eos() const {
+  return parts_->eos;
+}
+
+std::optional<int32_t> Tokenizer::find(std::string_view token) const {
+  for (const text::AddedToken& added : parts_->added) {
+    if (added.content == token) return added.id;
+  }
+  const bool byte_level = parts_->bpe.options().byte_level;
+  const bool is_text = text::first_invalid_utf8(token) == std::string_view::npos;
+  const int32_t id = parts_->bpe.vocab().find(byte_level && is_text ? text::bytes_of_byte_level(token) : token);
+  return id < 0 ? std::nullopt : std::optional(id);
+}
+
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
+    : tokenizer_(tokenizer), skip_special_(skip_special), left_to_strip_(tokenizer_.parts_->decoder.strip_start()) {}
+
+std::string StreamDecoder::push(int32_t id) {
+  if (id < 0 || id >= tokenizer_.vocab_size() || (skip_special_ && tokenizer_.is_special(id))) return {};
+  const text::Parts& parts = *tokenizer_.parts_;
+  std::string first_piece;
+  std::string_view bytes = parts.pieces[static_cast<size_t>(id)];
+  if (first_ && !parts.bpe.options().byte_level) {
+    first_piece = parts.decoder.piece(parts.content(id), true);
+    bytes = first_piece;
+  }
+  first_ = false;
+  while (left_to_strip_ > 0 && !bytes.empty()) {
+    const std::string& strip = parts.decoder.strip_content();
+    if (!bytes.starts_with(strip)) {
+      left_to_strip_ = 0;
+    } else {
+      bytes.remove_prefix(strip.size());
+      --left_to_strip_;
+    }
+  }
+  std::string out;
+  text::append_whole_utf8(out, held_, bytes);
+  return out;
+}
+
+std::string StreamDecoder::finish() {
+  std::string out(held_.empty() ? std::string_view() : text::kReplacement);
+  held_.clear();
+  first_ = true;
+  left_to_strip_ = tokenizer_.parts_->decoder.strip_start();
+  return out;
+}
+
+}  // namespace moxie
