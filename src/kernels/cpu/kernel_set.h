@@ -1,0 +1,39 @@
+// The table of kernels of one instruction set, made of the bodies.
+#pragma once
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_in_major.h"
+#include "kernels/kernels.h"
+
+namespace moxie::cpu {
+namespace {
+
+/// Bf16: how bf16 weights are multiplied, and bf16_activation the format rows of x must have for it.
+template <class Isa, class Bf16, FormatId bf16_activation>
+constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summary) {
+  return {
+      .name = name,
+      .summary = summary,
+      .activation_format =
+          [](FormatId weight) noexcept { return weight == FormatId::bf16 ? bf16_activation : FormatId::f32; },
+      .encode_row = encode_row<Isa>,
+      .decode_row = decode_row<Isa>,
+      .gemm_scratch_bytes = gemm_scratch_bytes<Isa>,
+      .gemm = gemm<Isa, Bf16>,
+      .gemm_in_major = gemm_in_major<Isa>,
+      .attention_scratch_bytes = attention_scratch_bytes,
+      .attention = attention<Isa>,
+      .rms_norm = rms_norm<Isa>,
+      .layer_norm = layer_norm<Isa>,
+      .rope = rope<Isa>,
+      .glu = glu<Isa>,
+      .add_scaled = add_scaled<Isa>,
+      .scale = scale<Isa>,
+      .softmax = softmax<Isa>,
+  };
+}
+
+}  // namespace
+}  // namespace moxie::cpu

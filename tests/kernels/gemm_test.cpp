@@ -1,0 +1,154 @@
+// Products of every fast set against the reference set, over odd shapes, formats, gathers and alignments.
+#include "kernels/product.h"
+
+namespace moxie::test {
+namespace {
+
+constexpr FormatId kFormats[] = {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::mxfp4};
+
+void expect_close(const KernelSet& set, const Product& product, const std::vector<int32_t>& x_rows, int64_t n_begin,
+                  int64_t n_end) {
+  const ProductShape& shape = product.shape();
+  const std::vector<float> expected = product.run(ref(), x_rows, n_begin, n_end);
+  const std::vector<float> got = product.run(set, x_rows, n_begin, n_end);
+  ASSERT_EQ(got.size(), expected.size());
+  const int64_t width = n_end - n_begin;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const int64_t m = static_cast<int64_t>(i) / width, n = static_cast<int64_t>(i) % width + n_begin;
+    const int64_t source = x_rows.empty() ? m : x_rows[static_cast<size_t>(m)];
+    const double allowed = tolerance(shape.format) * product.magnitude(source, n);
+    ASSERT_NEAR(got[i], expected[i], allowed)
+        << set.name << " " << format_name(shape.format) << " x rows " << shape.num_x_rows << " n " << shape.n << " k "
+        << shape.k << " at " << m << "," << n;
+  }
+}
+
+int64_t whole_blocks(FormatId format, int64_t k) {
+  return format == FormatId::mxfp4 ? (k + 31) / 32 * 32 : k;
+}
+
+TEST(Gemm, agrees_with_the_reference_for_every_length_of_k) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      for (int64_t k = 1; k <= 70; ++k) {
+        for (int64_t rows : {1, 11}) {
+          if (format == FormatId::mxfp4 && k % 32 != 0) continue;
+          Product product({.format = format, .num_x_rows = rows, .n = 7, .k = k}, static_cast<uint64_t>(k));
+          expect_close(*set, product, {}, 0, 7);
+        }
+      }
+    }
+  }
+}
+
+TEST(Gemm, agrees_with_the_reference_for_every_number_of_rows) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      for (int64_t rows = 1; rows <= 40; ++rows) {
+        Product product({.format = format, .num_x_rows = rows, .n = 13, .k = whole_blocks(format, 61)},
+                        static_cast<uint64_t>(rows));
+        expect_close(*set, product, {}, 0, 13);
+      }
+    }
+  }
+}
+
+TEST(Gemm, agrees_with_the_reference_beyond_one_block_of_rows_columns_and_k) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      Product product({.format = format, .num_x_rows = 133, .n = 103, .k = whole_blocks(format, 701)}, 5);
+      expect_close(*set, product, {}, 0, 103);
+      Product deep({.format = format, .num_x_rows = 9, .n = 5, .k = whole_blocks(format, 2111)}, 6);
+      const std::vector<float> expected = deep.run(ref(), {}, 0, 5), got = deep.run(*set, {}, 0, 5);
+      for (size_t i = 0; i < got.size(); ++i) {
+        EXPECT_NEAR(got[i], expected[i], 2 * tolerance(format) * deep.magnitude(static_cast<int64_t>(i) / 5, i % 5));
+      }
+    }
+  }
+}
+
+TEST(Gemm, takes_rows_at_any_byte_offset_and_stride) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      for (int64_t misalign = 1; misalign <= 12; ++misalign) {
+        for (int64_t rows : {1, 3, 12}) {
+          Product product({.format = format,
+                           .num_x_rows = rows,
+                           .n = 9,
+                           .k = whole_blocks(format, 45),
+                           .misalign = misalign,
+                           .gap = misalign % 2 == 0},
+                          static_cast<uint64_t>(misalign));
+          expect_close(*set, product, {}, 0, 9);
+        }
+      }
+    }
+  }
+}
+
+TEST(Gemm, gathers_rows_and_takes_any_range_of_columns) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      Product product({.format = format, .num_x_rows = 20, .n = 31, .k = whole_blocks(format, 67)}, 3);
+      Random random(9);
+      for (int64_t rows : {1, 2, 5, 8, 9, 17, 33}) {
+        std::vector<int32_t> x_rows;
+        for (int64_t i = 0; i < rows; ++i) x_rows.push_back(static_cast<int32_t>(random.below(20)));
+        expect_close(*set, product, x_rows, 0, 31);
+        expect_close(*set, product, x_rows, 3, 20);
+        expect_close(*set, product, x_rows, 30, 31);
+      }
+    }
+  }
+}
+
+TEST(Gemm, carries_infinities_and_nans_to_their_outputs_only) {
+  for (const KernelSet* set : fast_sets()) {
+    for (int64_t rows : {3, 12}) {
+      Product product({.format = FormatId::f32, .num_x_rows = rows, .n = 9, .k = 37}, 4);
+      product.x()[1 * 37 + 36] = NAN;
+      product.x()[2 * 37 + 5] = INFINITY;
+      const float one = 1, minus_one = -1;
+      for (int64_t n = 0; n < 9; ++n) std::memcpy(product.w_row(n) + 4 * 5, n % 2 == 0 ? &one : &minus_one, 4);
+      const std::vector<float> y = product.run(*set, {}, 0, 9);
+      for (int64_t i = 0; i < rows * 9; ++i) {
+        const float v = y[static_cast<size_t>(i)];
+        if (i / 9 == 1) {
+          EXPECT_TRUE(std::isnan(v));
+        } else if (i / 9 == 2) {
+          EXPECT_EQ(v, i % 9 % 2 == 0 ? INFINITY : -INFINITY);
+        } else {
+          EXPECT_TRUE(std::isfinite(v));
+        }
+      }
+    }
+  }
+}
+
+TEST(Gemm, in_major_agrees_with_the_reference_and_with_itself_row_by_row) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : {FormatId::f32, FormatId::bf16, FormatId::f16}) {
+      for (int64_t n : {1, 7, 16, 17, 31, 33, 48, 65, 100, 131}) {
+        for (int64_t rows : {1, 4, 7}) {
+          const int64_t k = 19;
+          Product weights({.format = format, .n = k, .k = n, .gap = true}, static_cast<uint64_t>(n));  // [K, N]
+          const std::vector<float> x = normals(rows * k, 8);
+          const auto run = [&](const KernelSet& s, int64_t first, int64_t count) {
+            std::vector<float> y(static_cast<size_t>(count * n));
+            s.gemm_in_major(x.data() + first * k, k, count, weights.weights(), k, n, y.data(), n);
+            return y;
+          };
+          const std::vector<float> got = run(*set, 0, rows), expected = run(ref(), 0, rows);
+          for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 4e-5) << set->name << " n " << n;
+          for (int64_t m = 0; m < rows; ++m) {
+            const std::vector<float> alone = run(*set, m, 1);
+            ASSERT_EQ(std::memcmp(alone.data(), got.data() + m * n, static_cast<size_t>(n) * 4), 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moxie::test
