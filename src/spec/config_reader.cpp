@@ -25,7 +25,7 @@ std::string shown(const json::Value& value) {
     case json::Type::object:
       return "an object";
     case json::Type::string:
-      return json::quote(printable(value.as_string()));
+      return "\"" + printable(value.as_string()) + "\"";
     default:
       return value.dump();
   }
