@@ -93,7 +93,7 @@ def tokenizer_json(pieces, scores):
         {"id": i, "content": pieces[i], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
          "special": True}
         for i in range(3)
-    ]  # fmt: skip
+    ]
     bos = {"SpecialToken": {"id": "<s>", "type_id": 0}}
     return {
         "version": "1.0",
@@ -166,12 +166,12 @@ def main(model_path, tokenizer_path, out_dir):
         # llama2.c's own defaults; it ends a text where the next would begin (<s>).
         "generation_config.json": {
             "bos_token_id": 1, "eos_token_id": [1, 2], "do_sample": True, "temperature": 1.0, "top_p": 0.9,
-        },  # fmt: skip
+        },
         "tokenizer_config.json": {
             "tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
             "add_bos_token": True, "add_eos_token": False, "model_max_length": sizes["seq_len"],
             "clean_up_tokenization_spaces": False,
-        },  # fmt: skip
+        },
         "tokenizer.json": tokenizer_json(pieces, scores),
     }
     os.makedirs(out_dir, exist_ok=True)
