@@ -26,7 +26,7 @@ VENDORS = {
     "fmt/*": ["*"],
     "simdjson.h": ["base/json.cpp"],
     "pcre2.h": ["text/regex.cpp"],
-    "utf8proc.h": ["text/unicode.cpp", "text/jinja_text.cpp"],
+    "utf8proc.h": ["text/unicode.cpp", "text/jinja_text.cpp", "text/jinja_print.cpp"],
     "CLI/*": ["cli/*"],
     "immintrin.h": ["kernels/cpu/*"],
     "cpuid.h": ["base/machine.cpp"],

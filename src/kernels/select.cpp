@@ -1,10 +1,9 @@
 // Chooses the kernel set: what is compiled in, what this CPU can run, what the user forces.
-#include <cpuid.h>
-
 #include <cstdlib>
 #include <string>
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "kernels/cpu/sets.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"
@@ -14,25 +13,22 @@ namespace {
 
 struct Candidate {
   const KernelSet* set;
-  bool (*runs_here)();  // asks the CPU, and whether the operating system saves its registers
+  bool (*runs_on)(const CpuFeatures& cpu);
 };
 
-bool has_avx2() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-  return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+bool has_avx2(const CpuFeatures& cpu) {
+  return cpu.avx2 && cpu.fma && cpu.f16c;
 }
 
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+bool has_avx512(const CpuFeatures& cpu) {
+  return has_avx2(cpu) && cpu.avx512f && cpu.avx512bw && cpu.avx512vl && cpu.avx512dq;
 }
 
 const Candidate kCandidates[] = {
-    {&ref::kSet, [] { return true; }},
+    {&ref::kSet, [](const CpuFeatures&) { return true; }},
     {&cpu::kAvx2Set, has_avx2},
     {&cpu::kAvx512Set, has_avx512},
-    {&cpu::kAvx512Bf16Set, [] { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }},
+    {&cpu::kAvx512Bf16Set, [](const CpuFeatures& cpu) { return has_avx512(cpu) && cpu.avx512_bf16; }},
 };
 
 const KernelSet* const kSets[] = {&ref::kSet, &cpu::kAvx2Set, &cpu::kAvx512Set, &cpu::kAvx512Bf16Set};
@@ -45,7 +41,7 @@ std::span<const KernelSet* const> all_kernel_sets() {
 
 bool runs_here(const KernelSet& set) {
   for (const Candidate& candidate : kCandidates) {
-    if (candidate.set == &set) return candidate.runs_here();
+    if (candidate.set == &set) return candidate.runs_on(cpu_features());
   }
   return false;
 }

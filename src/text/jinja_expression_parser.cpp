@@ -1,3 +1,4 @@
+// The expressions of the template parser: precedence, filters, tests, calls. Statements stand in jinja_parser.cpp.
 #include <algorithm>
 #include <charconv>
 
