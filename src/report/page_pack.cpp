@@ -75,10 +75,11 @@ Packing choose_packing(const RoutingTrace& trace, int64_t max_tokens, int64_t bu
     packing.weight_bits = packing.margin_bits = bits;
     if (packed_bytes(layers, packing) <= budget) return packing;
   }
-  for (packing.max_slots = top_k - 1; packing.max_slots >= (top_k + 1) / 2; --packing.max_slots) {
+  const int32_t fewest = std::max(1, top_k / 3);  // below that, fewer tokens say more than fewer experts
+  for (packing.max_slots = top_k - 1; packing.max_slots >= fewest; --packing.max_slots) {
     if (packed_bytes(layers, packing) <= budget) return packing;
   }
-  packing.max_slots = std::max((top_k + 1) / 2, 1);
+  packing.max_slots = fewest;
   int64_t fits = 1, too_many = packing.tokens + 1;
   while (too_many - fits > 1) {
     packing.tokens = fits + (too_many - fits) / 2;

@@ -243,8 +243,11 @@ RoutingSummary summarize(const RoutingTrace& trace, const SummaryOptions& option
 std::vector<std::string> routing_warnings(const RoutingSummary& summary) {
   constexpr double kEnoughPerExpert = 5;  // an expert misses all of 5 even chances with e^-5 = 0.7%
   constexpr double kOverload = 3;         // max/mean; MaxVio above 2 is trouble
+  constexpr size_t kNamed = 3;            // overloaded layers named one by one; twice as many with dead experts
   std::vector<std::string> warnings;
   int64_t short_layers = 0;
+  size_t layers_with_dead = 0;
+  std::vector<const LayerSummary*> overloaded;
   for (const LayerSummary& layer : summary.layers) {
     if (layer.dropped > 0) {
       warnings.push_back(fmt::format(
@@ -255,15 +258,28 @@ std::vector<std::string> routing_warnings(const RoutingSummary& summary) {
       ++short_layers;
       continue;
     }
-    if (!layer.dead.empty()) {
+    if (!layer.dead.empty() && ++layers_with_dead <= 2 * kNamed) {
       warnings.push_back(fmt::format("layer {}: expert{} {} received no token", layer.layer,
                                      layer.dead.size() == 1 ? "" : "s", id_list(layer.dead)));
     }
-    if (layer.max_over_mean >= kOverload) {
-      warnings.push_back(fmt::format("layer {}: expert {} takes {:.1f}% of the assignments, {:.1f}x its even share",
-                                     layer.layer, layer.busiest[0], 100 * layer.experts[layer.busiest[0]].share,
-                                     layer.max_over_mean));
-    }
+    if (layer.max_over_mean >= kOverload) overloaded.push_back(&layer);
+  }
+  if (layers_with_dead > 2 * kNamed) {
+    warnings.push_back(fmt::format("{} more layers have experts that received no token; {} of all experts did not",
+                                   layers_with_dead - 2 * kNamed, summary.dead_experts));
+  }
+  const auto overload = [](const LayerSummary& layer) {
+    return fmt::format("layer {}: expert {} takes {:.1f}% of the assignments, {:.1f}x its even share", layer.layer,
+                       layer.busiest[0], 100 * layer.experts[layer.busiest[0]].share, layer.max_over_mean);
+  };
+  if (overloaded.size() <= kNamed) {
+    for (const LayerSummary* layer : overloaded) warnings.push_back(overload(*layer));
+  } else {
+    const LayerSummary* worst = *std::max_element(
+        overloaded.begin(), overloaded.end(),
+        [](const LayerSummary* a, const LayerSummary* b) { return a->max_over_mean < b->max_over_mean; });
+    warnings.push_back(fmt::format("{} of {} layers have an expert at {:.0f}x its even share or more; the worst is {}",
+                                   overloaded.size(), summary.layers.size(), kOverload, overload(*worst)));
   }
   if (short_layers > 0 && summary.tokens > 0) {
     warnings.push_back(fmt::format("{} tokens are too few to judge the balance of {} layer{}", summary.tokens,

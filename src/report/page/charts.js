@@ -165,8 +165,8 @@
 
   function drawLegend() {
     const capped = layers.some((layer) => Math.max(...values(layer)) / (mean(values(layer)) || 1) > top);
-    const steps = Array.from({length: 48}, (_, i) => element('span', {style: {backgroundColor: moxie.heat(shade(top * (i + 0.5) / 48))}}));
-    const marks = [0, 1, top].map((x) => element('span', {style: {left: `${100 * x / top}%`}},
+    const steps = Array.from({length: 48}, (_, i) => element('span', {style: {backgroundColor: moxie.heat((i + 0.5) / 48)}}));
+    const marks = [0, 1, top].map((x) => element('span', {style: {left: `${100 * shade(x)}%`}},
         x === 0 ? '0' : x === 1 ? '1× even' : `${x}×${capped ? ' or more' : ''}`));
     byId('heat-legend').replaceChildren(
         element('div', {class: 'ramp', role: 'img', 'aria-label': `Colour scale from 0 to ${top} times the even share`},
@@ -184,7 +184,7 @@
     if (sorted === 'load') ids.sort((a, b) => list[b] - list[a] || a - b);
     const weighed = measure === 'weight' && layer.mass.length;
     byId('histogram-title').textContent = `${weighed ? 'Weight' : 'Load'} in layer ${layer.layer}`;
-    const width = Math.max(240, histogram.clientWidth), height = 260, left = 44, bottom = 30, above = 18;
+    const width = Math.max(240, histogram.clientWidth), height = 300, left = 44, bottom = 30, above = 18;
     const peak = Math.max(even * 1.6, ...list.map((x) => x / sum)) * 1.06;
     const x = (i) => left + (width - left - 4) * i / ids.length, y = (share) => above + (height - above - bottom) * (1 - share / peak);
     const step = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find((s) => peak / s <= 5) || 1;

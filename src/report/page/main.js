@@ -52,7 +52,7 @@
       totals.push(['MoE layers', count(layers.length)], ['Experts a token', `${range(numbers('topK'))} of ${range(numbers('experts'))}`],
                   ['Assignments', count(data.assignments)], ['Load entropy, mean', data.entropy.toFixed(3)],
                   ['Max / mean, worst', `${worst.maxOverMean.toFixed(2)}`, `layer ${worst.layer}`],
-                  ['Experts without a token', count(data.dead), `of ${count(experts)}`]);
+                  ['Idle experts', count(data.dead), `of ${count(experts)}`]);
       if (data.dropped) totals.push(['Dropped', moxie.percent(data.dropped / (data.dropped + data.assignments))]);
     }
     byId('totals').replaceChildren(...totals.map(([name, value, note]) => element('div', {}, element('dt', {}, name),

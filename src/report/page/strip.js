@@ -3,6 +3,7 @@
 (() => {
   const {byId, element, decimal, label, expertColour, layers, text, numTokens, data} = moxie;
   const strip = byId('strip'), route = byId('route');
+  const kBarWidth = 210;  // of a route's bar, in a wide window: a number that would not fit is left to the tooltip
   const kBands = 32;  // layers drawn below a token at once
   let spans = [], current = 0;
 
@@ -155,7 +156,8 @@
         return element('button', {type: 'button', class: chosen ? 'cut chosen' : 'cut', tabindex: -1, 'data-l': l, 'data-e': x.expert,
             'aria-label': `Layer ${layer.layer}, expert ${x.expert}${x.weight === null ? '' : `, weight ${decimal(x.weight)}`}`,
             title: `expert ${x.expert}${x.weight === null ? '' : ` · weight ${decimal(x.weight)}`}`,
-            style: {flexGrow: String(Math.max(part, 0.04)), backgroundColor: expertColour(x.expert)}}, String(x.expert));
+            style: {flexGrow: String(Math.max(part, 0.04)), backgroundColor: expertColour(x.expert)}},
+            part * kBarWidth > 8 * String(x.expert).length + 2 ? String(x.expert) : '');
       });
       const margin = marginText(layer, t);
       return element('div', {class: l === moxie.state.layer ? 'hop current' : 'hop'}, element('span', {class: 'number'}, String(layer.layer)),
