@@ -11,7 +11,9 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kSmallestBlock = 1 << 20;
 }  // namespace
 
-void Arena::Free::operator()(void* memory) const { std::free(memory); }
+void Arena::Free::operator()(void* memory) const {
+  std::free(memory);
+}
 
 void Arena::add_block(size_t bytes) {
   const size_t size = (std::max(bytes, kSmallestBlock) + kAlignment - 1) / kAlignment * kAlignment;

@@ -58,5 +58,4 @@ namespace detail {
 }  // namespace moxie
 
 /// A bug of ours if false: prints and aborts. Never for data from outside.
-#define MOXIE_CHECK(condition) \
-  ((condition) ? (void)0 : ::moxie::detail::check_failed(#condition, __FILE__, __LINE__))
+#define MOXIE_CHECK(condition) ((condition) ? (void)0 : ::moxie::detail::check_failed(#condition, __FILE__, __LINE__))

@@ -38,7 +38,8 @@ class MappedFile {
 };
 
 /// Writes a file so that it appears whole or not at all: a temporary beside it, fsync, rename, fsync of the directory.
-/// commit() makes it appear; without it the destructor removes the temporary. Throws Error{runtime} with path and cause.
+/// commit() makes it appear; without it the destructor removes the temporary. Throws Error{runtime} with path and
+/// cause.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

@@ -131,7 +131,8 @@ class Builder {
   Value build(simdjson::ondemand::value& source, int depth) {
     const std::string_view token = source.raw_json_token();
     const size_t offset = offset_of(token.data());
-    if (depth > options_.max_depth) fail(offset, fmt::format("at most {} levels of nesting", options_.max_depth), "more");
+    if (depth > options_.max_depth)
+      fail(offset, fmt::format("at most {} levels of nesting", options_.max_depth), "more");
     simdjson::ondemand::json_type type{};
     check(source.type().get(type), offset);
     Value value;
@@ -228,7 +229,9 @@ class Builder {
   simdjson::ondemand::document* document_ = nullptr;
 };
 
-Value parse(std::string_view text, const ParseOptions& options) { return Builder(text, options).parse(); }
+Value parse(std::string_view text, const ParseOptions& options) {
+  return Builder(text, options).parse();
+}
 
 std::string quote(std::string_view text) {
   std::string out = "\"";

@@ -26,8 +26,9 @@ class ThreadPool {
   template <typename Fn>
   void run(int64_t num_items, Fn&& fn) {
     using Body = std::remove_reference_t<Fn>;
-    run_erased(num_items, [](void* body, int64_t item, int worker) noexcept { (*static_cast<Body*>(body))(item, worker); },
-               const_cast<void*>(static_cast<const void*>(&fn)));
+    run_erased(
+        num_items, [](void* body, int64_t item, int worker) noexcept { (*static_cast<Body*>(body))(item, worker); },
+        const_cast<void*>(static_cast<const void*>(&fn)));
   }
 
  private:

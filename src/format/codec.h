@@ -7,7 +7,9 @@
 
 namespace moxie {
 
-inline float bf16_to_f32(uint16_t bits) noexcept { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+inline float bf16_to_f32(uint16_t bits) noexcept {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 /// Round to nearest, ties to even; NaN stays NaN (quiet).
 inline uint16_t f32_to_bf16(float value) noexcept {

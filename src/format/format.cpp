@@ -41,9 +41,13 @@ static_assert(in_order(), "kFormats is indexed by FormatId");
 
 }  // namespace
 
-const FormatInfo& format_info(FormatId id) { return kFormats[static_cast<size_t>(id)]; }
+const FormatInfo& format_info(FormatId id) {
+  return kFormats[static_cast<size_t>(id)];
+}
 
-std::string_view format_name(FormatId id) { return format_info(id).name; }
+std::string_view format_name(FormatId id) {
+  return format_info(id).name;
+}
 
 std::optional<FormatId> format_from_safetensors(std::string_view dtype) {
   for (const FormatInfo& info : kFormats) {

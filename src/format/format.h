@@ -9,10 +9,28 @@ namespace moxie {
 
 /// Every number format a tensor may have. Storage-only formats can be read and written but not computed with.
 enum class FormatId : uint8_t {
-  f32, f16, bf16, f64,
-  f8_e4m3, f8_e5m2, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-  f4_e2m1, f6_e2m3, f6_e3m2,
-  i8, u8, i16, u16, i32, u32, i64, u64, boolean, c64,
+  f32,
+  f16,
+  bf16,
+  f64,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  f4_e2m1,
+  f6_e2m3,
+  f6_e3m2,
+  i8,
+  u8,
+  i16,
+  u16,
+  i32,
+  u32,
+  i64,
+  u64,
+  boolean,
+  c64,
   mxfp4,  // OCP MX: 32 x e2m1 with one e8m0 scale; nibbles and scales in two arrays, low nibble first (gpt-oss)
 };
 

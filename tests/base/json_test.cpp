@@ -48,8 +48,10 @@ TEST(Json, duplicate_keys_are_named_with_both_offsets) {
 }
 
 TEST(Json, refuses_what_is_not_json) {
-  for (const char* bad : {"", " ", "1", "\"x\"", "{", "[1,", "{\"a\"}", "{\"a\":1}x", "{} {}", "[NaN]", "[01]", "[nul]",
-                          "[1 2]", "{\"a\":1,}", "[\"\\ud800\"]", "[\"a\nb\"]", "[tru]", "[-]", "\xef\xbb\xbf{}", "[1.]"}) {
+  for (const char* bad : {"",           " ",       "1",          "\"x\"",          "{",
+                          "[1,",        "{\"a\"}", "{\"a\":1}x", "{} {}",          "[NaN]",
+                          "[01]",       "[nul]",   "[1 2]",      "{\"a\":1,}",     "[\"\\ud800\"]",
+                          "[\"a\nb\"]", "[tru]",   "[-]",        "\xef\xbb\xbf{}", "[1.]"}) {
     EXPECT_NE(refusal(bad).find("t.json: byte "), std::string::npos) << bad << " -> " << refusal(bad);
   }
 }

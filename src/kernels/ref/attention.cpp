@@ -32,15 +32,18 @@ void attend(const AttentionArgs& args, const float* q, const float* sink, int64_
 
 }  // namespace
 
-int64_t attention_scratch_bytes(int64_t, int64_t, int64_t) noexcept { return 0; }
+int64_t attention_scratch_bytes(int64_t, int64_t, int64_t) noexcept {
+  return 0;
+}
 
 void attention(const AttentionArgs& args) noexcept {
   for (int64_t i = 0; i < args.num_queries; ++i) {
     const int64_t end = args.position[i] + 1;
     const int64_t begin = args.window > 0 ? std::max<int64_t>(0, end - args.window) : 0;
     for (int64_t g = 0; g < args.group; ++g) {
-      attend(args, args.q + i * args.q_stride + g * args.q_head_stride, args.sinks == nullptr ? nullptr : args.sinks + g,
-             begin, end, args.out + i * args.out_stride + g * args.out_head_stride);
+      attend(args, args.q + i * args.q_stride + g * args.q_head_stride,
+             args.sinks == nullptr ? nullptr : args.sinks + g, begin, end,
+             args.out + i * args.out_stride + g * args.out_head_stride);
     }
   }
 }

@@ -32,11 +32,15 @@ float element(FormatId format, const void* row, const void* scales, int64_t i) n
   }
 }
 
-const void* at(const void* base, int64_t bytes) noexcept { return static_cast<const char*>(base) + bytes; }
+const void* at(const void* base, int64_t bytes) noexcept {
+  return static_cast<const char*>(base) + bytes;
+}
 
 }  // namespace
 
-FormatId activation_format(FormatId) noexcept { return FormatId::f32; }
+FormatId activation_format(FormatId) noexcept {
+  return FormatId::f32;
+}
 
 void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
   if (to == FormatId::f32) {
@@ -53,7 +57,9 @@ void decode_row(FormatId from, const void* row, const void* scales, int64_t k, f
   for (int64_t i = 0; i < k; ++i) out[i] = element(from, row, scales, i);
 }
 
-int64_t gemm_scratch_bytes(int64_t, int64_t) noexcept { return 0; }
+int64_t gemm_scratch_bytes(int64_t, int64_t) noexcept {
+  return 0;
+}
 
 void gemm(const GemmArgs& args) noexcept {
   for (int64_t m = 0; m < args.num_rows; ++m) {
