@@ -14,6 +14,8 @@ class Tap {
  public:
   virtual ~Tap() = default;
   virtual void record(std::string_view name, const View& view) = 0;
+  /// A step is over: later activations belong to the next one.
+  virtual void next_step() {}
 };
 
 /// Writes every f32 activation as DIRECTORY/STEP.NAME.npy (numpy's format). Two such directories are compared by
@@ -22,8 +24,7 @@ class DirectoryTap : public Tap {
  public:
   explicit DirectoryTap(std::filesystem::path directory);
   void record(std::string_view name, const View& view) override;
-  /// Later activations belong to the next step.
-  void next_step() { ++step_; }
+  void next_step() override { ++step_; }
 
  private:
   std::filesystem::path directory_;
