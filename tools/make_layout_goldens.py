@@ -57,12 +57,13 @@ def pack_experts():
     save("qwen3_moe-packed", config, packed)
 
 
-def shard(num_shards=3):
-    """The same file cut into shards in layer order; one layer's experts lie in two of them."""
+def shard():
+    """The same file cut into shards in layer order; the cuts go through the experts of a layer."""
     config, tensors = load("mixtral")
     folder = fresh_folder("mixtral-sharded", config)
     names = sorted(tensors, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
-    bounds = [round(len(names) * i / num_shards) for i in range(num_shards + 1)]
+    bounds = [0, len(names) // 4, len(names) // 2, len(names)]
+    num_shards = len(bounds) - 1
     weight_map = {}
     for i in range(num_shards):
         file_name = f"model-{i + 1:05}-of-{num_shards:05}.safetensors"
