@@ -52,6 +52,7 @@ struct MoeSpec {
   bool expert_bias = false;  // biases on gate, up and down of each expert
 
   bool is_dense() const { return !routed; }
+  bool operator==(const MoeSpec&) const = default;
 };
 
 // ---- attention ----

@@ -104,8 +104,8 @@ TEST(Accounting, equals_published_counts) {
   EXPECT_EQ(total(real("Qwen3-0.6B")), 596'049'920);
 }
 
-// 2 decimals of a billion, as the peer measured on loaded models.
-TEST(Accounting, equals_counts_of_loaded_models) {
+// Another group's counts, to two decimals of a billion.
+TEST(Accounting, equals_the_counts_of_moe_lrc) {
   const std::map<std::string, std::string> config_of = {
       {"powermoe", "PowerMoE-3B"},       {"olmoe", "OLMoE-1B-7B-0125"}, {"qwen", "Qwen1.5-MoE-A2.7B"},
       {"deepseek2", "DeepSeek-V2-Lite"}, {"qwen3", "Qwen3-30B-A3B"},    {"phi", "Phi-3.5-MoE"},
