@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "text/byte_letters.h"
 #include "text/rank_queue.h"
 
 namespace moxie::text {
@@ -23,6 +24,12 @@ Bpe::Bpe(Vocab vocab, PairTable merges, BpeOptions options)
     byte_symbol_[static_cast<size_t>(i)] = is_symbol ? vocab_.find({&byte, 1}) : -1;
     fallback_[static_cast<size_t>(i)] = options_.byte_fallback ? vocab_.find(fmt::format("<0x{:02X}>", i)) : -1;
   }
+}
+
+int32_t Bpe::find(std::string_view token) const {
+  if (!options_.byte_level) return vocab_.find(token);
+  const std::optional<std::string> bytes = bytes_of_letters(token);
+  return bytes ? vocab_.find(*bytes) : -1;
 }
 
 // At most one symbol for each byte of the word.
@@ -129,7 +136,7 @@ void Bpe::merge_long(const std::vector<int32_t>& symbols, std::vector<int32_t>& 
 
 PairTable merges_from_ranks(const Vocab& vocab, const std::vector<uint32_t>& rank) {
   PairTable merges;
-  merges.reserve(vocab.count() * 2);
+  merges.reserve(static_cast<size_t>(vocab.size()) * 2);
   for (int32_t id = 0; id < vocab.size(); ++id) {
     const std::string_view bytes = vocab.bytes(id);
     if (rank[static_cast<size_t>(id)] == UINT32_MAX) continue;

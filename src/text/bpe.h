@@ -29,6 +29,9 @@ class Bpe {
   /// for long ones.
   void encode(std::string_view word, std::vector<int32_t>& ids) const;
 
+  /// The id of a token as a file writes it: in GPT-2's letters (valid UTF-8) if byte-level. -1 if there is none.
+  int32_t find(std::string_view token) const;
+
   const Vocab& vocab() const { return vocab_; }
   const BpeOptions& options() const { return options_; }
 

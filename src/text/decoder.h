@@ -45,9 +45,4 @@ class Decoder {
   StripDecoder strip_;              // applied to the whole text
 };
 
-/// The bytes behind a token written in GPT-2's byte alphabet, or the token itself if a character is not of it.
-std::string bytes_of_byte_level(std::string_view token);
-/// A byte string written in GPT-2's byte alphabet.
-std::string byte_level_of_bytes(std::string_view bytes);
-
 }  // namespace moxie::text

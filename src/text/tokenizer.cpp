@@ -174,13 +174,7 @@ std::optional<int32_t> Tokenizer::eos() const {
 }
 
 std::optional<int32_t> Tokenizer::find(std::string_view token) const {
-  for (const text::AddedToken& added : parts_->added) {
-    if (added.content == token) return added.id;
-  }
-  const bool byte_level = parts_->bpe.options().byte_level;
-  const bool is_text = text::first_invalid_utf8(token) == std::string_view::npos;
-  const int32_t id = parts_->bpe.vocab().find(byte_level && is_text ? text::bytes_of_byte_level(token) : token);
-  return id < 0 ? std::nullopt : std::optional(id);
+  return parts_->find(token);
 }
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)

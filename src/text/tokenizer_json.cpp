@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "text/byte_letters.h"
 
 namespace moxie::text {
 namespace {
@@ -61,16 +62,11 @@ Vocab read_vocab(const Fields& model, const std::vector<AddedToken>& added, bool
                      .expected = "the same token and id in vocab and added_tokens",
                      .got = fmt::format("id {} in vocab, and another pair in added_tokens", id)});
     }
-    if (by_content != added_by_content.end() && by_content->second->special) {
-      if (vocab.has(id))
-        throw invalid({.where = where(), .expected = "one token an id", .got = fmt::format("a second for id {}", id)});
-      continue;
-    }
-    const std::string bytes = byte_level ? bytes_of_byte_level(member.key) : std::string();
-    if (!vocab.add(byte_level ? std::string_view(bytes) : std::string_view(member.key), id)) {
-      throw invalid({.where = where(),
-                     .expected = "one token an id",
-                     .got = fmt::format("a second for id {} or these bytes", id)});
+    // No text reaches a special token, nor one that byte-level words cannot spell.
+    const bool is_special = by_content != added_by_content.end() && by_content->second->special;
+    const std::optional<std::string> bytes = byte_level ? bytes_of_letters(member.key) : std::optional(member.key);
+    if (!(is_special || !bytes ? vocab.add_hidden(member.key, id) : vocab.add(*bytes, id))) {
+      throw invalid({.where = where(), .expected = "each id once", .got = fmt::format("id {} again", id)});
     }
   }
   return vocab;
@@ -103,7 +99,9 @@ PairTable read_merges(const Fields& model, const Vocab& vocab, bool byte_level) 
       throw invalid({.where = where(), .expected = "two tokens: \"a b\" or [\"a\", \"b\"]", .got = "something else"});
     }
     const auto id_of = [&](std::string_view token) {
-      return byte_level ? vocab.find(bytes_of_byte_level(token)) : vocab.find(token);
+      if (!byte_level) return vocab.find(token);
+      const std::optional<std::string> bytes = bytes_of_letters(token);
+      return bytes ? vocab.find(*bytes) : -1;
     };
     const std::string both = std::string(left) + std::string(right);
     const int32_t left_id = id_of(left), right_id = id_of(right), both_id = id_of(both);
@@ -192,7 +190,7 @@ Parts parts_from_json(std::string_view text, const std::string& source) {
 
   Parts parts(read_bpe(root.object("model"), added, byte_level),
               Decoder(std::move(decoder_steps), source + ": decoder"));
-  check_added(root, added, parts.bpe.vocab().count());
+  check_added(root, added, static_cast<size_t>(parts.bpe.vocab().size()));
   parts.added = std::move(added);
   parts.normalizer = Normalizer(std::move(normalizer_steps), source);
   parts.pre_tokenizer = std::move(stages);

@@ -24,21 +24,12 @@ std::shared_ptr<const Parts> finished(Parts parts) {
   return std::make_shared<const Parts>(std::move(parts));
 }
 
-std::optional<int32_t> find(const Parts& parts, std::string_view content) {
-  for (const AddedToken& token : parts.added) {
-    if (token.content == content) return token.id;
-  }
-  const bool byte_level = parts.bpe.options().byte_level;
-  const int32_t id = parts.bpe.vocab().find(byte_level ? text::bytes_of_byte_level(content) : std::string(content));
-  return id < 0 ? std::nullopt : std::optional(id);
-}
-
 // "<s>", or {"content": "<s>", ...}; absent and null leave `id` as it is.
 void read_role(const Fields& config, std::string_view key, const Parts& parts, std::optional<int32_t>& id) {
   const json::Value* value = config.find(key);
   if (value == nullptr) return;
   const std::string content = value->is_object() ? config.object(key).string("content") : config.string(key);
-  const std::optional<int32_t> found = find(parts, content);
+  const std::optional<int32_t> found = parts.find(content);
   if (!found) config.fail(key, "a token of the tokenizer", fmt::format("\"{}\"", printable(content)));
   id = found;
 }
@@ -56,8 +47,7 @@ void read_added_tokens_decoder(const Fields& config, Parts& parts) {
     }
     const Fields fields(member.value, config.source(), fmt::format("added_tokens_decoder.{}", printable(member.key)));
     const AddedToken token = text::read_added_token(fields, id);
-    const int32_t in_vocab = parts.bpe.vocab().find(
-        parts.bpe.options().byte_level ? text::bytes_of_byte_level(token.content) : token.content);
+    const int32_t in_vocab = parts.bpe.find(token.content);
     const auto same = [&](const AddedToken& other) { return other.id == token.id || other.content == token.content; };
     const auto known = std::find_if(parts.added.begin(), parts.added.end(), same);
     const bool clash = known != parts.added.end()

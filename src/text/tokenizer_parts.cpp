@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "text/unicode.h"
 
 namespace moxie::text {
 
@@ -10,6 +10,15 @@ std::string_view Parts::content(int32_t id) const {
   if (id < 0 || static_cast<size_t>(id) >= added_of.size()) return {};
   const int32_t index = added_of[static_cast<size_t>(id)];
   return index >= 0 ? std::string_view(added[static_cast<size_t>(index)].content) : bpe.vocab().bytes(id);
+}
+
+std::optional<int32_t> Parts::find(std::string_view token) const {
+  for (const AddedToken& candidate : added) {
+    if (candidate.content == token) return candidate.id;
+  }
+  if (first_invalid_utf8(token) != std::string_view::npos) return std::nullopt;
+  const int32_t id = bpe.find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
 }
 
 void Parts::finish() {

@@ -33,6 +33,8 @@ struct Parts {
 
   /// The token as its file writes it; empty if there is none.
   std::string_view content(int32_t id) const;
+  /// The id of a token as its file writes it.
+  std::optional<int32_t> find(std::string_view token) const;
   /// Derives what is derived; called once, when all else is there.
   void finish();
 };

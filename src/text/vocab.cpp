@@ -6,18 +6,28 @@
 namespace moxie::text {
 
 bool Vocab::add(std::string_view bytes, int32_t id) {
-  MOXIE_CHECK(id >= 0 && bytes.size() <= UINT32_MAX);
   if (has(id)) return false;
   if ((count_ + 1) * 2 > slots_.size()) rehash(slots_.empty() ? 1024 : slots_.size() * 2);
   const size_t slot = probe(bytes);
   if (slots_[slot] >= 0) return false;
+  append(bytes, id);
+  slots_[slot] = id;
+  ++count_;
+  return true;
+}
+
+bool Vocab::add_hidden(std::string_view bytes, int32_t id) {
+  if (has(id)) return false;
+  append(bytes, id);
+  return true;
+}
+
+void Vocab::append(std::string_view bytes, int32_t id) {
+  MOXIE_CHECK(id >= 0 && bytes.size() <= UINT32_MAX);
   const auto index = static_cast<size_t>(id);
   if (index >= entries_.size()) entries_.resize(index + 1);
   entries_[index] = {blob_.size(), static_cast<uint32_t>(bytes.size()), true};
   blob_ += bytes;
-  slots_[slot] = id;
-  ++count_;
-  return true;
 }
 
 int32_t Vocab::find(std::string_view bytes) const noexcept {
