@@ -110,9 +110,10 @@ TEST(RoutingPage, two_thousand_tokens_by_forty_eight_layers_stay_below_a_megabyt
     int64_t tokens;
     int layers;
     int32_t experts, top_k;
+    size_t least_kept;
   };
-  for (const Case& c :
-       {Case{2000, 48, 128, 8}, Case{2000, 48, 64, 6}, Case{2000, 48, 512, 10}, Case{20000, 60, 256, 8}}) {
+  for (const Case& c : {Case{2000, 48, 128, 8, 2000}, Case{2000, 48, 64, 6, 2000}, Case{2000, 48, 512, 10, 1800},
+                        Case{20000, 60, 256, 8, 1500}}) {
     const RoutingTrace trace = make_trace(c.tokens, c.layers, c.experts, c.top_k);
     const std::string page = make_page(trace);
     EXPECT_LT(page.size(), 1'000'000u) << c.tokens << " tokens, " << c.experts << " experts";
@@ -120,7 +121,7 @@ TEST(RoutingPage, two_thousand_tokens_by_forty_eight_layers_stay_below_a_megabyt
     const json::Value data = data_of(page);
     EXPECT_EQ(data.find("tokens")->find("total")->as_int(), c.tokens);
     const size_t kept = data.find("tokens")->find("index")->items().size();
-    EXPECT_GE(kept, c.tokens == 2000 ? 2000u : 1000u);
+    EXPECT_GE(kept, c.least_kept);
     EXPECT_GE(*data.find("packed")->items()[0].find("slots")->as_int(), c.top_k / 3);
     int64_t counted = 0;  // the loads never lose a token
     for (const json::Value& count : data.find("layers")->items()[0].find("counts")->items()) counted += *count.as_int();

@@ -50,6 +50,7 @@
                               element('thead', {}, head), element('tbody', {}, ...rows.map((x) => x.row)));
     heatTable.addEventListener('mousemove', (event) => { const at = cellAt(event); at ? hover(at.l, at.e) : moxie.hideTip(); });
     heatTable.addEventListener('mouseleave', moxie.hideTip);
+    heatTable.addEventListener('mousedown', (event) => { const at = cellAt(event); if (at) order[at.l] = at.e; });  // before the focus comes
     heatTable.addEventListener('click', (event) => {
       const at = cellAt(event);
       if (at) moxie.choose(at.l, at.e);
@@ -68,9 +69,10 @@
   }
 
   function hover(l, e) {
-    const box = rows[l].canvas.getBoundingClientRect();
-    const left = box.left + e * cell;
-    moxie.showTip({left, width: cell, top: box.top, bottom: box.bottom}, ...tipOf(l, e));
+    moxie.showTip(() => {
+      const box = rows[l].canvas.getBoundingClientRect();
+      return {left: box.left + e * cell, width: cell, top: box.top, bottom: box.bottom};
+    }, ...tipOf(l, e));
   }
 
   function focusCell(l) {
@@ -78,8 +80,9 @@
     rows[l].canvas.setAttribute('aria-valuenow', order[l]);
     rows[l].canvas.setAttribute('aria-valuetext', describe(l, order[l]));
     drawHeat();
-    const scroller = heatTable.parentElement, x = rows[l].canvas.offsetLeft + order[l] * cell;
-    if (x < scroller.scrollLeft || x + cell > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = x - scroller.clientWidth / 2;
+    const scroller = heatTable.parentElement, box = scroller.getBoundingClientRect();
+    const x = rows[l].canvas.getBoundingClientRect().left + order[l] * cell - box.left;  // in the visible part
+    if (x < 0 || x + cell > box.width) scroller.scrollLeft += x - box.width / 2;
     hover(l, order[l]);
   }
 
@@ -213,7 +216,7 @@
   histogram.addEventListener('mousemove', (event) => {
     const e = barOf(event);
     if (e === null) moxie.hideTip();
-    else moxie.showTip(event.target.getBoundingClientRect(), ...tipOf(moxie.state.layer, e));
+    else moxie.showTip(() => event.target.getBoundingClientRect(), ...tipOf(moxie.state.layer, e));
   });
   histogram.addEventListener('mouseleave', moxie.hideTip);
   histogram.addEventListener('click', (event) => { const e = barOf(event); if (e !== null) moxie.choose(moxie.state.layer, e); });

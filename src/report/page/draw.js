@@ -58,18 +58,26 @@
   }
 
   const tip = byId('tip');
-  function showTip(anchor, ...children) {  // anchor: a rectangle in the window
+  let anchorOf = null;  // gives the rectangle in the window the note belongs to
+  function showTip(anchor, ...children) {
+    anchorOf = anchor;
     tip.replaceChildren(...children);
     tip.hidden = false;
+    placeTip();
+  }
+  function placeTip() {  // again when something scrolls: moving the focus does
+    if (tip.hidden) return;
+    const anchor = anchorOf();
+    if (!anchor || anchor.bottom < 0 || anchor.top > innerHeight) { hideTip(); return; }
     const {width, height} = tip.getBoundingClientRect();
     const left = Math.min(Math.max(8, anchor.left + anchor.width / 2 - width / 2), document.documentElement.clientWidth - width - 8);
     const above = anchor.top - height - 8;
     tip.style.left = `${left}px`;
     tip.style.top = `${above >= 4 ? above : anchor.bottom + 8}px`;
   }
-  const hideTip = () => { tip.hidden = true; };
+  function hideTip() { tip.hidden = true; }
 
   const say = (text) => { byId('status').textContent = text; };
 
-  Object.assign(moxie, {byId, element, percent, count, decimal, times, label, isDark, expertColour, heat, showTip, hideTip, say});
+  Object.assign(moxie, {byId, element, percent, count, decimal, times, label, isDark, expertColour, heat, showTip, placeTip, hideTip, say});
 })();

@@ -93,7 +93,7 @@
       redraw();
     });
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
-    addEventListener('scroll', moxie.hideTip, {passive: true});
+    addEventListener('scroll', moxie.placeTip, {passive: true, capture: true});  // of the window or any part
     new ResizeObserver(() => moxie.drawHistogram()).observe(byId('histogram'));
   }
 

@@ -42,7 +42,7 @@
     if (pin) moxie.state.pinned = moxie.state.pinned === t ? null : t;
     for (const span of strip.querySelectorAll('[aria-selected=true]')) span.setAttribute('aria-selected', 'false');
     if (moxie.state.pinned !== null) spans[moxie.state.pinned].setAttribute('aria-selected', 'true');
-    moxie.showTip(spans[t].getClientRects()[0] || spans[t].getBoundingClientRect(), ...tipOf(t));
+    moxie.showTip(() => spans[t].getClientRects()[0], ...tipOf(t));
     if (moxie.state.pinned === null || moxie.state.pinned === t) drawRoute(t);
   }
 
@@ -91,7 +91,6 @@
     strip.replaceChildren(...parts);
     strip.addEventListener('mouseover', (event) => { const t = tokenOf(event); if (t !== null) showToken(t); });
     strip.addEventListener('mouseleave', moxie.hideTip);
-    strip.addEventListener('scroll', moxie.hideTip);
     strip.addEventListener('focusin', (event) => {
       const t = tokenOf(event);
       if (t === null) return;
