@@ -17,6 +17,10 @@ namespace moxie {
 
 inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one attention block
 
+/// Columns of one gemm call when a product is split over threads: wide enough that copying rows of x once a call costs
+/// about 1%, narrow enough that even a small expert gives every thread some calls. A multiple of 6 and 4 (tiles).
+inline constexpr int64_t kGemmColumnBlock = 96;
+
 /// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.
 struct WeightRef {
   const void* data = nullptr;

@@ -7,10 +7,10 @@ namespace {
 constexpr FormatId kFormats[] = {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::mxfp4};
 
 void expect_close(const KernelSet& set, const Product& product, const std::vector<int32_t>& x_rows, int64_t n_begin,
-                  int64_t n_end) {
+                  int64_t n_end, FormatId x_format) {
   const ProductShape& shape = product.shape();
   const std::vector<float> expected = product.run(ref(), x_rows, n_begin, n_end);
-  const std::vector<float> got = product.run(set, x_rows, n_begin, n_end);
+  const std::vector<float> got = product.run(set, x_rows, n_begin, n_end, x_format);
   ASSERT_EQ(got.size(), expected.size());
   const int64_t width = n_end - n_begin;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -21,6 +21,14 @@ void expect_close(const KernelSet& set, const Product& product, const std::vecto
         << set.name << " " << format_name(shape.format) << " x rows " << shape.num_x_rows << " n " << shape.n << " k "
         << shape.k << " at " << m << "," << n;
   }
+}
+
+/// Rows of x in the format the set wants for the weights, and in f32, which always works.
+void expect_close(const KernelSet& set, const Product& product, const std::vector<int32_t>& x_rows, int64_t n_begin,
+                  int64_t n_end) {
+  const FormatId wanted = set.activation_format(product.shape().format);
+  expect_close(set, product, x_rows, n_begin, n_end, wanted);
+  if (wanted != FormatId::f32) expect_close(set, product, x_rows, n_begin, n_end, FormatId::f32);
 }
 
 int64_t whole_blocks(FormatId format, int64_t k) {

@@ -51,8 +51,7 @@ class Product {
 
   /// y for the rows `x_rows` (empty: all) and columns [n_begin, n_end); y has a gap after each row, which must survive.
   std::vector<float> run(const KernelSet& set, std::vector<int32_t> x_rows, int64_t n_begin, int64_t n_end,
-                         bool bias = true) const {
-    const FormatId to = set.activation_format(shape_.format);
+                         FormatId to) const {
     const int64_t x_row = row_bytes(to, shape_.k), stride = x_row + (shape_.gap ? 6 : 0);
     GuardedBytes x(static_cast<size_t>((shape_.num_x_rows - 1) * stride + x_row));
     for (int64_t m = 0; m < shape_.num_x_rows; ++m) {
@@ -64,11 +63,12 @@ class Product {
     std::vector<float> y(static_cast<size_t>(num_rows * (width + 1)), kUntouched);
     Scratch scratch(set.gemm_scratch_bytes(num_rows, shape_.k));
     set.gemm({.x = x.data(),
+              .x_format = to,
               .x_row_bytes = stride,
               .x_rows = x_rows.empty() ? nullptr : x_rows.data(),
               .num_rows = num_rows,
               .w = weights(),
-              .bias = bias ? bias_.data() : nullptr,
+              .bias = bias_.data(),
               .n_begin = n_begin,
               .n_end = n_end,
               .k = shape_.k,
@@ -81,6 +81,10 @@ class Product {
       dense.insert(dense.end(), y.begin() + m * (width + 1), y.begin() + m * (width + 1) + width);
     }
     return dense;
+  }
+
+  std::vector<float> run(const KernelSet& set, std::vector<int32_t> x_rows, int64_t n_begin, int64_t n_end) const {
+    return run(set, std::move(x_rows), n_begin, n_end, set.activation_format(shape_.format));
   }
 
   /// sum |x w| + |bias| of one output: what rounding errors are measured against.

@@ -322,14 +322,17 @@ void gemm_by_rows(const GemmArgs& args) {
   }
 }
 
-/// Bf16: how bf16 weights are multiplied.
-template <class Isa, class Bf16 = F32Dot<Isa, FormatId::bf16>>
+/// Bf16: how bf16 rows of x are multiplied with bf16 weights; void where the set has no way to.
+template <class Isa, class Bf16>
 void gemm(const GemmArgs& args) noexcept {
+  if constexpr (!__is_same(Bf16, void)) {
+    if (args.x_format == FormatId::bf16) return gemm_by_rows<Bf16>(args);  // then the weights are bf16 too
+  }
   switch (args.w.format) {
     case FormatId::f32:
       return gemm_by_rows<F32Dot<Isa, FormatId::f32>>(args);
     case FormatId::bf16:
-      return gemm_by_rows<Bf16>(args);
+      return gemm_by_rows<F32Dot<Isa, FormatId::bf16>>(args);
     case FormatId::f16:
       return gemm_by_rows<F32Dot<Isa, FormatId::f16>>(args);
     case FormatId::mxfp4:

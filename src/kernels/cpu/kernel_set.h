@@ -10,14 +10,16 @@
 namespace moxie::cpu {
 namespace {
 
-/// Bf16: how bf16 weights are multiplied, and bf16_activation the format rows of x must have for it.
-template <class Isa, class Bf16, FormatId bf16_activation>
+/// Bf16: how bf16 rows of x are multiplied with bf16 weights; void where the set has no way to.
+template <class Isa, class Bf16 = void>
 constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summary) {
   return {
       .name = name,
       .summary = summary,
       .activation_format =
-          [](FormatId weight) noexcept { return weight == FormatId::bf16 ? bf16_activation : FormatId::f32; },
+          [](FormatId weight) noexcept {
+            return weight == FormatId::bf16 && !__is_same(Bf16, void) ? FormatId::bf16 : FormatId::f32;
+          },
       .encode_row = encode_row<Isa>,
       .decode_row = decode_row<Isa>,
       .gemm_scratch_bytes = gemm_scratch_bytes<Isa>,

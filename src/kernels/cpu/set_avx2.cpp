@@ -5,7 +5,6 @@
 
 namespace moxie::cpu {
 
-constinit const KernelSet kAvx2Set =
-    make_kernel_set<Avx2, F32Dot<Avx2, FormatId::bf16>, FormatId::f32>("avx2", "AVX2, FMA and F16C: 8 lanes of f32");
+constinit const KernelSet kAvx2Set = make_kernel_set<Avx2>("avx2", "AVX2, FMA and F16C: 8 lanes of f32");
 
 }  // namespace moxie::cpu

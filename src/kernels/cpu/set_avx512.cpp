@@ -5,7 +5,6 @@
 
 namespace moxie::cpu {
 
-constinit const KernelSet kAvx512Set =
-    make_kernel_set<Avx512, F32Dot<Avx512, FormatId::bf16>, FormatId::f32>("avx512", "AVX-512: 16 lanes of f32");
+constinit const KernelSet kAvx512Set = make_kernel_set<Avx512>("avx512", "AVX-512: 16 lanes of f32");
 
 }  // namespace moxie::cpu

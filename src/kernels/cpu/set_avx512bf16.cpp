@@ -6,7 +6,7 @@
 
 namespace moxie::cpu {
 
-constinit const KernelSet kAvx512Bf16Set = make_kernel_set<Avx512, Bf16Dot, FormatId::bf16>(
+constinit const KernelSet kAvx512Bf16Set = make_kernel_set<Avx512, Bf16Dot>(
     "avx512bf16", "AVX-512 with bf16 dot products: 16 lanes of f32, bf16 weights times bf16 activations");
 
 }  // namespace moxie::cpu

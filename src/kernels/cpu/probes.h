@@ -1,0 +1,17 @@
+// The loops behind ceilings.h, one table an instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace moxie::cpu {
+
+struct Probes {
+  double f32_flops_a_turn, bf16_flops_a_turn;  // 0: the CPU has no bf16 dot product
+  float (*f32)(int64_t turns) noexcept;        // independent multiply-adds from registers
+  float (*bf16)(int64_t turns) noexcept;
+  uint64_t (*read)(const void* data, int64_t bytes) noexcept;  // loads every whole 512 bytes
+};
+
+extern const Probes kAvx2Probes, kAvx512Probes, kAvx512Bf16Probes;
+
+}  // namespace moxie::cpu
