@@ -72,7 +72,8 @@ Inspection inspect(const Options& options) {
   if (result.context > spec.max_position) {
     throw make_error(ErrorCode::usage, "--context {}: the model allows at most {}", result.context, spec.max_position);
   }
-  if (std::filesystem::is_directory(options.model)) result.files = find_weights(options.model);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(options.model, ignored)) result.files = find_weights(options.model);
   result.decode = decode_step(spec, result.formats, options.batch, result.context, kEngineKvBytes);
   if (options.bandwidth_gb) {
     result.bandwidth = *options.bandwidth_gb * 1e9;

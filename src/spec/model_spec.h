@@ -12,11 +12,11 @@ namespace moxie {
 // ---- the router record ----
 
 enum class Score {
-  softmax,       // over all experts
-  sigmoid,       // each expert on its own
+  softmax,  // over all experts
+  sigmoid,  // each expert on its own
   sqrt_softplus,
-  raw,           // the logits themselves
-  sparsemixer,   // Phi-MoE: two rounds of a softmax over the experts near the maximum (arXiv 2409.12136)
+  raw,          // the logits themselves
+  sparsemixer,  // Phi-MoE: two rounds of a softmax over the experts near the maximum (arXiv 2409.12136)
 };
 enum class GroupScore { none, top2_sum, max };  // DeepSeek-V3, DeepSeek-V2 (arXiv 2412.19437, 2405.04434)
 enum class SharedExpert { none, plain, sigmoid_gated };
@@ -39,11 +39,11 @@ struct MoeSpec {
   GroupScore groups = GroupScore::none;
   int64_t num_expert_groups = 1;
   int64_t topk_groups = 1;
-  bool norm_topk_prob = false;        // divide the k weights by their sum
-  double norm_topk_eps = 0;           // added to that sum (DeepSeek-V3: 1e-20)
+  bool norm_topk_prob = false;  // divide the k weights by their sum
+  double norm_topk_eps = 0;     // added to that sum (DeepSeek-V3: 1e-20)
   double routed_scaling_factor = 1;
   bool router_bias = false;
-  double sparsemixer_eps = 0;         // router_jitter_noise, for Score::sparsemixer
+  double sparsemixer_eps = 0;  // router_jitter_noise, for Score::sparsemixer
   SharedExpert shared = SharedExpert::none;
   int64_t shared_intermediate_size = 0;
   Activation activation = Activation::swiglu;
@@ -57,8 +57,8 @@ struct MoeSpec {
 
 // ---- attention ----
 
-enum class Norm { rms, layer };                // layer: with bias
-enum class QkNorm { none, per_head, full };    // full: over the whole projection, before the split into heads
+enum class Norm { rms, layer };              // layer: with bias
+enum class QkNorm { none, per_head, full };  // full: over the whole projection, before the split into heads
 enum class AttentionKind { gqa, mla };
 enum class RopeScaling { none, linear, llama3, yarn, longrope };
 
@@ -69,28 +69,28 @@ struct RopeSpec {
   RopeScaling scaling = RopeScaling::none;
   double factor = 1;
   double original_max_position = 0;
-  double low_freq_factor = 1, high_freq_factor = 4;      // llama3
-  double beta_fast = 32, beta_slow = 1;                  // yarn
-  bool truncate = true;                                  // yarn: round the correction range
-  double attention_factor = 1;                           // multiplies cos and sin (yarn, longrope), already computed
-  double short_attention_factor = 1;                     // longrope: the same at or below original_max_position
-  std::vector<double> short_factors, long_factors;       // longrope, dim / 2 each
+  double low_freq_factor = 1, high_freq_factor = 4;  // llama3
+  double beta_fast = 32, beta_slow = 1;              // yarn
+  bool truncate = true;                              // yarn: round the correction range
+  double attention_factor = 1;                       // multiplies cos and sin (yarn, longrope), already computed
+  double short_attention_factor = 1;                 // longrope: the same at or below original_max_position
+  std::vector<double> short_factors, long_factors;   // longrope, dim / 2 each
 };
 
 struct AttentionSpec {
   AttentionKind kind = AttentionKind::gqa;
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;      // of q and k; for mla nope + rope
+  int64_t head_dim = 0;  // of q and k; for mla nope + rope
   int64_t v_head_dim = 0;
-  double scale = 0;          // of the scores, every factor included
+  double scale = 0;  // of the scores, every factor included
   bool qkv_bias = false;
   bool o_bias = false;
   QkNorm qk_norm = QkNorm::none;
-  bool sinks = false;        // a learned logit per head joins the softmax and is dropped (gpt-oss)
+  bool sinks = false;  // a learned logit per head joins the softmax and is dropped (gpt-oss)
   std::optional<double> clip_qkv;
   // mla (DeepSeek-V2, arXiv 2405.04434)
-  int64_t q_lora_rank = 0;   // 0: q comes straight from q_proj
+  int64_t q_lora_rank = 0;  // 0: q comes straight from q_proj
   int64_t kv_lora_rank = 0;
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
@@ -126,7 +126,8 @@ struct ModelSpec {
   std::string family;  // model_type of the config: for messages and reports only
   int64_t hidden_size = 0;
   int64_t num_layers = 0;
-  int64_t num_mtp_layers = 0;  // further layers that a checkpoint may hold after these (multi-token prediction); not run
+  int64_t num_mtp_layers =
+      0;  // further layers that a checkpoint may hold after these (multi-token prediction); not run
   int64_t vocab_size = 0;
   int64_t max_position = 0;
   Norm norm = Norm::rms;

@@ -1,0 +1,90 @@
+// moxie inspect as a process: its JSON, its exit codes, what it says of a directory with weights.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <string>
+
+#include "base/json.h"
+
+namespace moxie {
+namespace {
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out;
+};
+
+// `arguments` are ours: names of test data and flags, no quoting needed. stderr joins stdout only where asked.
+Outcome inspect(const std::string& arguments, bool with_stderr = false) {
+  const std::string command = "cd '" MOXIE_SOURCE_DIR "/tests/data' && '" MOXIE_BINARY "' inspect " + arguments +
+                              (with_stderr ? " 2>&1" : " 2>/dev/null");
+  Outcome outcome;
+  std::FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return outcome;
+  char buffer[4096];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) outcome.out.append(buffer, n);
+  outcome.exit_code = WEXITSTATUS(pclose(pipe));
+  return outcome;
+}
+
+json::Value inspect_json(const std::string& arguments) {
+  const Outcome outcome = inspect(arguments + " --json");
+  EXPECT_EQ(outcome.exit_code, 0) << arguments;
+  return json::parse(outcome.out, {.source = "stdout"});
+}
+
+const json::Value& at(const json::Value& root, std::initializer_list<const char*> keys) {
+  const json::Value* value = &root;
+  for (const char* key : keys) {
+    value = value->find(key);
+    if (value == nullptr) throw std::runtime_error(std::string("no key ") + key);
+  }
+  return *value;
+}
+
+TEST(Inspect, needs_no_weights) {
+  const json::Value root = inspect_json("configs/Mixtral-8x7B-v0.1.json --bandwidth 100 --context 1000");
+  EXPECT_EQ(at(root, {"schema_version"}).as_int(), 1);
+  EXPECT_EQ(at(root, {"parameters", "total"}).as_int(), 46'702'792'704);
+  EXPECT_EQ(at(root, {"parameters", "active", "full"}).as_int(), 12'879'925'248);
+  EXPECT_EQ(at(root, {"ffn"}).items().size(), 1u);
+  EXPECT_EQ(at(root, {"costs", "kv_cache", "bytes_per_token_bf16"}).as_int(), 131072);
+  EXPECT_EQ(at(root, {"costs", "decode", "bandwidth_source"}).as_string(), "given");
+  const double bytes = 2.0 * (12'748'853'248 + 4096) + 262144.0 * 1000;
+  EXPECT_NEAR(at(root, {"costs", "decode", "max_tokens_per_second"}).as_double(), 100e9 / bytes, 1e-6);
+  EXPECT_TRUE(at(root, {"files"}).is_null());
+}
+
+TEST(Inspect, counts_the_bytes_of_a_directory) {
+  const json::Value root = inspect_json("golden/qwen3_moe --bandwidth 10");
+  EXPECT_EQ(at(root, {"files", "bytes"}).as_int(), at(root, {"bytes", "total"}).as_int());
+  EXPECT_EQ(at(root, {"files", "bytes_by_format", "f32"}).as_int(), 736512);
+}
+
+TEST(Inspect, measures_the_bandwidth_it_is_not_given) {
+  const json::Value root = inspect_json("golden/qwen3_moe");
+  EXPECT_EQ(at(root, {"costs", "decode", "bandwidth_source"}).as_string().find("measured here with "), 0u);
+  EXPECT_GT(at(root, {"costs", "decode", "bandwidth_bytes_per_second"}).as_int(), 100'000'000);
+}
+
+TEST(Inspect, speaks_to_people_without_json) {
+  const Outcome outcome = inspect("configs/DeepSeek-V3.json --bandwidth 100");
+  EXPECT_EQ(outcome.exit_code, 0);
+  for (const char* text : {"671 B (671026419200)", "36.6 B (36625618432) without the input embedding",
+                           "256 experts 2048 wide, top-8", "mla: 128 heads", "routed_experts", "100.0 GB/s (given)"}) {
+    EXPECT_NE(outcome.out.find(text), std::string::npos) << text;
+  }
+}
+
+TEST(Inspect, refuses_with_the_exit_code_of_the_fault) {
+  const Outcome unknown = inspect("configs/JetMoE-8B.json", true);
+  EXPECT_EQ(unknown.exit_code, 3);
+  EXPECT_NE(unknown.out.find("expected one of deepseek_v2"), std::string::npos);
+  EXPECT_EQ(inspect("no-such-model").exit_code, 3);
+  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json --context 40000 --bandwidth 1").exit_code, 2);
+  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json --batch 0 --bandwidth 1").exit_code, 2);
+}
+
+}  // namespace
+}  // namespace moxie
