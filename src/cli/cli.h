@@ -31,4 +31,22 @@ void print_json(const json::Value& value);
 /// A line for people on stderr.
 void say(const std::string& line);
 
+/// How far long work has come: a bar on a terminal, else a line every 10%. On stderr.
+class Progress {
+ public:
+  explicit Progress(std::string what);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  void show(double share);
+
+ private:
+  std::string what_;
+  bool on_terminal_;
+  int shown_ = -1;
+};
+
+/// Thrown when Ctrl-C ended the work and all that was done has been printed: exit code 130.
+struct Interrupted {};
+
 }  // namespace moxie::cli

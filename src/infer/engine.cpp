@@ -7,7 +7,9 @@
 namespace moxie {
 namespace {
 
-int64_t pages_for(int64_t tokens) { return (tokens + kKeyBlock - 1) / kKeyBlock; }
+int64_t pages_for(int64_t tokens) {
+  return (tokens + kKeyBlock - 1) / kKeyBlock;
+}
 
 }  // namespace
 
@@ -18,7 +20,9 @@ Sequence::Sequence(Engine& engine, std::vector<int32_t> tokens) : engine_(&engin
   append(tokens);
 }
 
-Sequence::~Sequence() { truncate(0); }
+Sequence::~Sequence() {
+  truncate(0);
+}
 
 Sequence::Sequence(Sequence&& other) noexcept
     : engine_(other.engine_),
@@ -37,7 +41,9 @@ void Sequence::check(int32_t token) const {
                  .hint = "Does the tokenizer belong to this model?"});
 }
 
-void Sequence::append(int32_t token) { append(std::span<const int32_t>(&token, 1)); }
+void Sequence::append(int32_t token) {
+  append(std::span<const int32_t>(&token, 1));
+}
 
 void Sequence::append(std::span<const int32_t> tokens) {
   for (const int32_t token : tokens) check(token);
@@ -81,8 +87,8 @@ void Engine::reset_stats() {
 void Engine::take_pages(std::span<const StepPart> parts) {
   int64_t wanted = 0;
   for (const StepPart& part : parts) {
-    wanted += pages_for(part.sequence->num_cached_ + part.num_tokens) -
-              static_cast<int64_t>(part.sequence->pages_.size());
+    wanted +=
+        pages_for(part.sequence->num_cached_ + part.num_tokens) - static_cast<int64_t>(part.sequence->pages_.size());
   }
   if (wanted > cache_.free_pages()) {
     throw make_error(ErrorCode::does_not_fit, "the KV cache is full: {} pages of {} positions wanted, {} of {} free",
@@ -106,11 +112,11 @@ std::span<const float> Engine::step(std::span<const StepPart> parts) {
   for (const StepPart& part : parts) {
     const Sequence& sequence = *part.sequence;
     step_sequences_.push_back(
-        {.tokens = sequence.tokens().subspan(static_cast<size_t>(sequence.num_cached_),
-                                             static_cast<size_t>(part.num_tokens)),
+        {.tokens =
+             sequence.tokens().subspan(static_cast<size_t>(sequence.num_cached_), static_cast<size_t>(part.num_tokens)),
          .start = sequence.num_cached_,
-         .pages = std::span<const int32_t>(sequence.pages_).first(
-             static_cast<size_t>(pages_for(sequence.num_cached_ + part.num_tokens))),
+         .pages = std::span<const int32_t>(sequence.pages_)
+                      .first(static_cast<size_t>(pages_for(sequence.num_cached_ + part.num_tokens))),
          .num_logits = part.num_logits});
     num_logits += part.num_logits;
   }

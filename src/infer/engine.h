@@ -48,11 +48,11 @@ struct StepPart {
 };
 
 struct EngineOptions {
-  int threads = 0;             // 0: as many as this process may use (affinity and cgroup quota)
-  int64_t cache_tokens = 0;    // KV room over all sequences; 0: one sequence of the full context
-  int64_t step_tokens = 512;   // most tokens of one step: prefill is cut in such chunks
+  int threads = 0;                     // 0: as many as this process may use (affinity and cgroup quota)
+  int64_t cache_tokens = 0;            // KV room over all sequences; 0: one sequence of the full context
+  int64_t step_tokens = 512;           // most tokens of one step: prefill is cut in such chunks
   const KernelSet* kernels = nullptr;  // null: the best that runs here, or what MOXIE_KERNELS forces
-  bool pin = false;            // bind threads to CPUs
+  bool pin = false;                    // bind threads to CPUs
 };
 
 class Engine {
@@ -65,6 +65,8 @@ class Engine {
   const KernelSet& kernels() const { return *kernels_; }
   int num_threads() const { return pool_.size(); }
   int64_t step_tokens() const { return step_tokens_; }
+  /// Sequences of `length` tokens that still fit into the cache.
+  int64_t room_for(int64_t length) const { return cache_.free_pages() / ((length + kKeyBlock - 1) / kKeyBlock); }
 
   /// Where the activations and the routing of all steps that follow go; null: nowhere.
   void set_tap(Tap* tap) { sinks_.tap = tap; }

@@ -69,7 +69,7 @@ EvalResult evaluate(Engine& engine, std::span<const int32_t> ids, const EvalOpti
                    .hint = "Choose a smaller --ctx or a longer text."});
   }
   const int64_t num_windows = (num_ids - 1 - n) / stride + 1;
-  const int64_t side_by_side = std::max<int64_t>(1, rows_per_step(engine) / n);
+  const int64_t side_by_side = std::max<int64_t>(1, std::min(rows_per_step(engine) / n, engine.room_for(n)));
   EvalResult result;
   result.predicted.resize(ids.size());
   for (int64_t first = 0; first < num_windows; first += side_by_side) {

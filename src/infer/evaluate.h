@@ -14,8 +14,8 @@ struct EvalOptions {
 };
 
 struct EvalResult {
-  int64_t tokens = 0;     // predicted
-  double nats = 0;        // summed
+  int64_t tokens = 0;           // predicted
+  double nats = 0;              // summed
   std::vector<bool> predicted;  // [number of ids] which tokens were predicted
 };
 

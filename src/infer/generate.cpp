@@ -48,7 +48,9 @@ std::string StopFilter::push(std::string_view text) {
   return out;
 }
 
-std::string StopFilter::finish() { return found_ ? "" : std::exchange(held_, ""); }
+std::string StopFilter::finish() {
+  return found_ ? "" : std::exchange(held_, "");
+}
 
 Generation generate(Engine& engine, const Tokenizer& tokenizer, Sequence& sequence, Sampler& sampler,
                     const GenerateOptions& options, const std::function<void(std::string_view)>& on_text) {

@@ -15,7 +15,8 @@ void require(bool good, const char* field, double value, const char* expected) {
 void refuse_nan(std::span<const float> logits) {
   for (size_t id = 0; id < logits.size(); ++id) {
     if (std::isnan(logits[id])) {
-      throw make_error(ErrorCode::runtime, "the model's logits are not numbers (first at token {}): the weights are damaged", id);
+      throw make_error(ErrorCode::runtime,
+                       "the model's logits are not numbers (first at token {}): the weights are damaged", id);
     }
   }
 }

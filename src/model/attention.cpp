@@ -6,7 +6,7 @@
 namespace moxie {
 namespace {
 
-constexpr int64_t kQueryChunk = 32;      // queries that share the keys of a page while it is in cache
+constexpr int64_t kQueryChunk = 32;  // queries that share the keys of a page while it is in cache
 constexpr int64_t kItemsPerThread = 4;
 
 // Queries of all heads, laid out for the kernel; for MLA in the space of the latent.
@@ -49,7 +49,7 @@ std::span<Item> attention_items(Exec& exec, const AttentionStep& step, int64_t k
     for (int64_t first = size - 1 - (size - 1) % kQueryChunk; first >= 0; first -= kQueryChunk) {  // longest first
       for (int64_t head = 0; head < kv_heads; ++head) {
         for (int64_t g = 0; g < group; g += piece) {
-          items[n++] = {static_cast<int64_t>(s), first, std::min(kQueryChunk, size - first), row + first, head, g,
+          items[n++] = {static_cast<int64_t>(s),   first, std::min(kQueryChunk, size - first), row + first, head, g,
                         std::min(piece, group - g)};
         }
       }
@@ -66,8 +66,7 @@ void attend(Exec& exec, const AttentionSpec& spec, int64_t layer, int64_t window
   const int64_t kv_heads = cache.num_heads();
   const int64_t group = spec.num_heads / kv_heads;
   const std::span<Item> items = attention_items(exec, step, kv_heads, group);
-  const int64_t scratch_bytes =
-      (exec.kernels.attention_scratch_bytes(kQueryChunk, group, v_dim) + 63) / 64 * 64;
+  const int64_t scratch_bytes = (exec.kernels.attention_scratch_bytes(kQueryChunk, group, v_dim) + 63) / 64 * 64;
   char* scratch = exec.arena.alloc<char>(scratch_bytes * exec.pool.size());
 
   // page pointers of each sequence and KV head: keys, then values

@@ -10,10 +10,10 @@ namespace moxie {
 /// What the attention of every layer of a step shares, in the step's arena.
 struct AttentionStep {
   std::span<const StepSequence> sequences;
-  int64_t num_tokens = 0;        // T, over all sequences
+  int64_t num_tokens = 0;             // T, over all sequences
   const int32_t* position = nullptr;  // [T]
   const int32_t* sequence = nullptr;  // [T] which sequence a row belongs to
-  const float* cos = nullptr;    // [T, rope.dim / 2]
+  const float* cos = nullptr;         // [T, rope.dim / 2]
   const float* sin = nullptr;
 };
 

@@ -60,7 +60,9 @@ View Binder::tensor(const std::string& name, const Shape& shape) {
   return computable(name, *found) ? *found : View{};
 }
 
-View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) { return tensor(name, {rows, columns}); }
+View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) {
+  return tensor(name, {rows, columns});
+}
 
 const float* Binder::vector(const std::string& name, int64_t size) {
   const View* found = raw(name);

@@ -12,7 +12,9 @@ struct Halves {
   int64_t up_begin, step;
 };
 
-Halves halves(const TensorNames& names, int64_t f) { return names.stacked_interleaved ? Halves{1, 2} : Halves{f, 1}; }
+Halves halves(const TensorNames& names, int64_t f) {
+  return names.stacked_interleaved ? Halves{1, 2} : Halves{f, 1};
+}
 
 // Rows begin, begin + step, ... of an out-major matrix, in place.
 View strided_rows(const View& matrix, int64_t begin, int64_t step, int64_t count) {
@@ -64,8 +66,8 @@ void bind_stacked_experts(Binder& binder, const TensorNames& names, const MoeSpe
   bool gate_up_transposed = false, down_transposed = false;
   const View gate_up = bind_stacked(binder, prefix + names.stacked_gate_up, e, 2 * f, hidden_size,
                                     names.stacked_interleaved, &gate_up_transposed);
-  const View down = bind_stacked(binder, prefix + names.stacked_down, e, hidden_size, f, names.stacked_interleaved,
-                                 &down_transposed);
+  const View down =
+      bind_stacked(binder, prefix + names.stacked_down, e, hidden_size, f, names.stacked_interleaved, &down_transposed);
   const float* gate_up_bias = nullptr;
   const float* down_bias = nullptr;
   if (ffn.expert_bias) {
@@ -150,8 +152,8 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
   }
   if (ffn.shared != SharedExpert::none) {
     const std::string shared = at + names.shared;
-    weights.shared = bind_expert(binder, shared + names.dense_gate, shared + names.dense_up,
-                                 shared + names.dense_down, ffn.shared_intermediate_size, h);
+    weights.shared = bind_expert(binder, shared + names.dense_gate, shared + names.dense_up, shared + names.dense_down,
+                                 ffn.shared_intermediate_size, h);
     if (ffn.shared == SharedExpert::sigmoid_gated) weights.shared_gate = binder.matrix(at + names.shared_gate, 1, h);
   }
   return weights;

@@ -22,15 +22,17 @@ KvCache::KvCache(const ModelSpec& spec, int64_t num_pages)
   bytes_ = static_cast<size_t>(num_pages * num_layers_ * layer_floats_) * sizeof(float);
   void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
-    throw make_error(ErrorCode::does_not_fit, "KV cache of {} pages ({} bytes) cannot be reserved; use a smaller context",
-                     num_pages, bytes_);
+    throw make_error(ErrorCode::does_not_fit,
+                     "KV cache of {} pages ({} bytes) cannot be reserved; use a smaller context", num_pages, bytes_);
   }
   data_ = static_cast<float*>(memory);
   free_.reserve(static_cast<size_t>(num_pages));
   for (int64_t page = num_pages - 1; page >= 0; --page) free_.push_back(static_cast<int32_t>(page));
 }
 
-KvCache::~KvCache() { ::munmap(data_, bytes_); }
+KvCache::~KvCache() {
+  ::munmap(data_, bytes_);
+}
 
 int32_t KvCache::take_page() {
   if (free_.empty()) return -1;

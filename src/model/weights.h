@@ -17,15 +17,15 @@ struct NormWeights {
 };
 
 struct AttentionWeights {
-  View q, k, v, o;                                          // [heads * dim, H]; o [H, heads * v_dim]
+  View q, k, v, o;  // [heads * dim, H]; o [H, heads * v_dim]
   const float *q_bias = nullptr, *k_bias = nullptr, *v_bias = nullptr, *o_bias = nullptr;
   const float *q_norm = nullptr, *k_norm = nullptr;
-  const float* sinks = nullptr;                             // [heads]
+  const float* sinks = nullptr;  // [heads]
   // mla; q is q_b_proj when there is a query latent
-  View q_a;                                                 // [q_lora_rank, H]
-  View kv_a;                                                // [kv_lora_rank + rope, H]
+  View q_a;   // [q_lora_rank, H]
+  View kv_a;  // [kv_lora_rank + rope, H]
   const float *q_a_norm = nullptr, *kv_a_norm = nullptr;
-  View kv_b;                                                // [heads * (nope + v), kv_lora_rank]
+  View kv_b;  // [heads * (nope + v), kv_lora_rank]
 };
 
 struct LayerWeights {

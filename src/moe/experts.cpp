@@ -12,7 +12,7 @@ struct PlannedRun {
   const ExpertRun* run;
   Rows::Encoded x;
   FormatId x_format;
-  char* hidden;           // [num_rows, F] in hidden_format
+  char* hidden;  // [num_rows, F] in hidden_format
   FormatId hidden_format;
   int64_t hidden_row_bytes;
   int64_t block;       // columns an item computes, of F in the first region, of H in the second
@@ -112,7 +112,8 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
   for (const PlannedRun& run : runs) widest = std::max(widest, run.block);
   Scratch scratch{};
   scratch.gemm_bytes = (exec.kernels.gemm_scratch_bytes(most_rows, largest_k) + 63) / 64 * 64;
-  scratch.bytes = scratch.gemm_bytes + 2 * std::min(most_rows, kRowChunk) * widest * static_cast<int64_t>(sizeof(float));
+  scratch.bytes =
+      scratch.gemm_bytes + 2 * std::min(most_rows, kRowChunk) * widest * static_cast<int64_t>(sizeof(float));
   scratch.base = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(scratch.bytes * exec.pool.size())));
 
   exec.pool.run(num_items, [&](int64_t item, int worker) {

@@ -11,8 +11,8 @@ namespace moxie {
 
 /// One feed-forward network: down(act(gate x, up x)). Each expert has its own formats; biases are null or f32.
 struct Expert {
-  View gate, up;  // [F, H]
-  View down;      // [H, F]
+  View gate, up;                     // [F, H]
+  View down;                         // [H, F]
   const float* gate_bias = nullptr;  // [F]
   const float* up_bias = nullptr;    // [F]
   const float* down_bias = nullptr;  // [H]
@@ -29,7 +29,7 @@ struct ExpertRun {
   const Expert* expert = nullptr;
   const int32_t* rows = nullptr;  // [num_rows] rows of x; null: rows 0 .. num_rows - 1
   int64_t num_rows = 0;
-  float* out = nullptr;           // [num_rows, H]
+  float* out = nullptr;  // [num_rows, H]
 };
 
 /// Runs all experts of a step in two parallel regions (gate, up and activation; then down), as one list of work over

@@ -9,12 +9,12 @@ namespace moxie {
 
 /// The weights of one feed-forward block.
 struct MoeWeights {
-  View router;                          // [E, H]; empty: dense
-  const float* router_bias = nullptr;   // [E]
-  const float* expert_bias = nullptr;   // [E] joins the selection only
+  View router;                         // [E, H]; empty: dense
+  const float* router_bias = nullptr;  // [E]
+  const float* expert_bias = nullptr;  // [E] joins the selection only
   ExpertBank bank;
-  Expert shared;                        // present if spec.shared != none
-  View shared_gate;                     // [1, H] for SharedExpert::sigmoid_gated
+  Expert shared;     // present if spec.shared != none
+  View shared_gate;  // [1, H] for SharedExpert::sigmoid_gated
 };
 
 /// What a layer leaves for statistics, trace and taps. In the step's arena; empty for a dense block.

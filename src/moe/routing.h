@@ -9,9 +9,9 @@ namespace moxie {
 /// One layer's routing of T tokens, in the step's arena. Permutation, experts, statistics, trace and page read this
 /// one object.
 struct Routing {
-  int64_t num_tokens = 0;   // T
-  int64_t num_experts = 0;  // E
-  int64_t top_k = 0;        // K
+  int64_t num_tokens = 0;         // T
+  int64_t num_experts = 0;        // E
+  int64_t top_k = 0;              // K
   int32_t* topk_ids = nullptr;    // [T, K] in falling order of the selection score
   float* topk_weights = nullptr;  // [T, K]
   float* margin = nullptr;        // [T] selection score of the last chosen minus the best not chosen; infinite if K = E

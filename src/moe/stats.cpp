@@ -46,6 +46,8 @@ double MoeStats::max_over_mean() const {
   return static_cast<double>(most) * static_cast<double>(tokens_per_expert.size()) / static_cast<double>(total);
 }
 
-int64_t MoeStats::dead_experts() const { return std::count(tokens_per_expert.begin(), tokens_per_expert.end(), 0); }
+int64_t MoeStats::dead_experts() const {
+  return std::count(tokens_per_expert.begin(), tokens_per_expert.end(), 0);
+}
 
 }  // namespace moxie

@@ -6,7 +6,7 @@ namespace moxie {
 namespace {
 
 constexpr int64_t kItemsPerThread = 8;
-constexpr int64_t kSmallestBlock = 24;   // a few register tiles
+constexpr int64_t kSmallestBlock = 24;  // a few register tiles
 constexpr int64_t kLargestBlock = 192;
 constexpr int64_t kRowsWorthThreads = 8;
 

@@ -37,7 +37,7 @@ struct LinearJob {
   View w;                       // [N, K]
   const float* bias = nullptr;  // [N]
   float* y = nullptr;
-  int64_t y_stride = 0;         // floats between rows of y
+  int64_t y_stride = 0;  // floats between rows of y
 };
 
 /// Runs all jobs on the same rows as one parallel region. CHECKs shapes. `exact`: x stays f32 whatever the weight's

@@ -19,7 +19,15 @@ void DirectoryTap::record(std::string_view name, const View& view) {
   header.append((64 - (header.size() + 11) % 64) % 64, ' ');
   header += '\n';
   AtomicFile file(directory_ / fmt::format("{:04}.{}.npy", step_, name));
-  const char start[] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, static_cast<char>(header.size() & 0xff),
+  const char start[] = {'\x93',
+                        'N',
+                        'U',
+                        'M',
+                        'P',
+                        'Y',
+                        1,
+                        0,
+                        static_cast<char>(header.size() & 0xff),
                         static_cast<char>(header.size() >> 8)};
   file.write(start, sizeof(start));
   file.write(header);

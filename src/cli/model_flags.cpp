@@ -1,0 +1,127 @@
+#include "cli/model_flags.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+
+#include "plan/accounting.h"
+
+namespace moxie::cli {
+namespace {
+
+std::filesystem::path environment_path(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// In the order huggingface_hub looks.
+std::filesystem::path hub_cache() {
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (const auto path = environment_path(name); !path.empty()) return path;
+  }
+  if (const auto home = environment_path("HF_HOME"); !home.empty()) return home / "hub";
+  if (const auto cache = environment_path("XDG_CACHE_HOME"); !cache.empty()) return cache / "huggingface/hub";
+  return environment_path("HOME") / ".cache/huggingface/hub";
+}
+
+// 7.5M, 46.7B
+std::string short_count(int64_t n) {
+  const auto value = static_cast<double>(n);
+  if (n < 1'000'000) return fmt::format("{:.0f}K", value / 1e3);
+  return n < 1'000'000'000 ? fmt::format("{:.1f}M", value / 1e6) : fmt::format("{:.1f}B", value / 1e9);
+}
+
+}  // namespace
+
+std::filesystem::path find_model(const std::string& argument) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(argument, ignored)) return argument;
+  if (std::filesystem::exists(argument, ignored)) {
+    throw invalid({.where = argument,
+                   .expected = "a model directory (config.json and safetensors)",
+                   .got = "a file",
+                   .hint = "GGUF files are not read yet."});
+  }
+  const size_t slash = argument.find('/');
+  if (slash == std::string::npos || argument.find('/', slash + 1) != std::string::npos || argument.starts_with('.')) {
+    throw invalid({.where = argument, .expected = "a model directory", .got = "nothing of that name"});
+  }
+  std::string name = argument, revision = "main";
+  if (const size_t at = argument.find('@'); at != std::string::npos) {
+    name = argument.substr(0, at);
+    revision = argument.substr(at + 1);
+  }
+  const std::filesystem::path repo =
+      hub_cache() / fmt::format("models--{}--{}", name.substr(0, slash), name.substr(slash + 1));
+  std::string commit = revision;
+  if (std::ifstream ref(repo / "refs" / revision); ref) ref >> commit;
+  const std::filesystem::path snapshot = repo / "snapshots" / commit;
+  if (std::filesystem::is_directory(snapshot, ignored)) return snapshot;
+  throw invalid({.where = argument,
+                 .expected = "a model directory, or a model in the Hugging Face cache",
+                 .got = fmt::format("neither ({} does not exist)", snapshot.string()),
+                 .hint = "Download it first, e.g. with `hf download`."});
+}
+
+void ModelFlags::declare_model(CLI::App& verb) {
+  verb.add_option("model", model, "Model directory, or org/name in the Hugging Face cache")->required();
+}
+
+void ModelFlags::declare(CLI::App& verb) {
+  declare_model(verb);
+  verb.add_option("--ctx", context, "Context in tokens (default: the model's)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->envname("MOXIE_CTX");
+  verb.add_option("-t,--threads", threads, "Threads (default: as many as this process may use)")
+      ->check(CLI::Range(1, 1024))
+      ->envname("MOXIE_THREADS");
+}
+
+LoadedModel::LoadedModel(const ModelFlags& flags, const EngineOptions& options, bool say_what)
+    : directory_(find_model(flags.model)) {
+  const auto start = std::chrono::steady_clock::now();
+  model_ = std::make_unique<Model>(Model::load(directory_, flags.context));
+  EngineOptions chosen = options;
+  if (chosen.threads == 0) chosen.threads = flags.threads;
+  engine_ = std::make_unique<Engine>(*model_, chosen);
+  if (const auto directory = environment_path("MOXIE_TAP"); !directory.empty()) {
+    tap_ = std::make_unique<DirectoryTap>(directory);
+    engine_->set_tap(tap_.get());
+  }
+  if (!say_what) return;
+  for (const std::string& notice : spec().notices) say("note   " + notice);
+  describe(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+}
+
+void LoadedModel::describe(double seconds) const {
+  int64_t moe_layers = 0;
+  const MoeSpec* moe = nullptr;
+  for (const LayerSpec& layer : spec().layers) {
+    if (layer.ffn.is_dense()) continue;
+    ++moe_layers;
+    moe = &layer.ffn;
+  }
+  const std::string experts =
+      moe == nullptr ? "dense" : fmt::format("{} MoE x {} experts, top-{}", moe_layers, moe->num_experts, moe->top_k);
+  say(fmt::format("load   {}  {} layers ({})  {} total / {} active  {:.1f} MB  {:.2f} s", directory_.string(),
+                  spec().num_layers, experts, short_count(count_parameters(spec()).total()),
+                  short_count(active_parameters(spec()).full),
+                  static_cast<double>(model_->checkpoint().total_bytes()) / 1e6, seconds));
+  say(fmt::format("plan   {} thread{}  {} kernels  ctx {} of {}", engine_->num_threads(),
+                  engine_->num_threads() == 1 ? "" : "s", engine_->kernels().name, model_->max_context(),
+                  spec().max_position));
+}
+
+const Tokenizer& LoadedModel::tokenizer() {
+  if (!tokenizer_) {
+    tokenizer_ = Tokenizer::load(directory_);
+    if (tokenizer_->vocab_size() > spec().vocab_size) {
+      throw invalid({.where = directory_.string() + ": tokenizer",
+                     .expected = fmt::format("at most {} tokens, the model's vocabulary", spec().vocab_size),
+                     .got = fmt::format("{}", tokenizer_->vocab_size())});
+    }
+  }
+  return *tokenizer_;
+}
+
+}  // namespace moxie::cli

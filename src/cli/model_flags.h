@@ -1,0 +1,51 @@
+// The flags of every verb that runs a model, and the model they lead to.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "cli/cli.h"
+#include "infer/engine.h"
+#include "text/tokenizer.h"
+
+namespace moxie::cli {
+
+struct ModelFlags {
+  std::string model;
+  int64_t context = 0;
+  int threads = 0;
+
+  /// Declares MODEL, --ctx and -t.
+  void declare(CLI::App& verb);
+  /// MODEL without --ctx and -t, for verbs that give those a meaning of their own.
+  void declare_model(CLI::App& verb);
+};
+
+/// The directory a MODEL argument stands for: itself, or the snapshot of `org/name[@revision]` in the Hugging Face
+/// cache. Throws Error{invalid} saying where it looked.
+std::filesystem::path find_model(const std::string& argument);
+
+/// A model with its engine and tokenizer. With MOXIE_TAP=DIR every activation is written there.
+class LoadedModel {
+ public:
+  /// `say_what`: prints the "load" line on stderr.
+  LoadedModel(const ModelFlags& flags, const EngineOptions& options, bool say_what);
+
+  const std::filesystem::path& directory() const { return directory_; }
+  const Model& model() const { return *model_; }
+  const ModelSpec& spec() const { return model_->spec(); }
+  Engine& engine() { return *engine_; }
+  /// Loaded on first use: raw evaluation needs none.
+  const Tokenizer& tokenizer();
+
+ private:
+  void describe(double seconds) const;
+
+  std::filesystem::path directory_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Tap> tap_;
+  std::unique_ptr<Engine> engine_;
+  std::optional<Tokenizer> tokenizer_;
+};
+
+}  // namespace moxie::cli
