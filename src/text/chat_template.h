@@ -35,7 +35,7 @@ struct RenderLimits {
 
 /// A parsed template in the Jinja2 dialect of transformers (Hugging Face): an immutable sandbox with trim_blocks,
 /// lstrip_blocks, break and continue, tojson without HTML escapes, raise_exception, strftime_now and {% generation %}.
-/// Left out, each an error with line and column: include, import, extends, block, recursive loops, unpacked arguments,
+/// Left out, each an error with line and column: include, import, extends, block, recursive loops,
 /// `%` and format on strings. Integers have 64 bits; range() makes a list of at most 100000 items; loops over filtered
 /// items are filtered before they begin.
 class ChatTemplate {

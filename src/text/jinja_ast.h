@@ -44,7 +44,7 @@ struct Expr {
   std::string name;
   Value value;
   std::vector<ExprPtr> operands;
-  std::vector<std::pair<std::string, ExprPtr>> named;
+  std::vector<std::pair<std::string, ExprPtr>> named;  // a name "*" or "**": an unpacked list or dict
   std::vector<std::string> operators;
   int depth = 1;  // levels of expressions below and with this one
 };

@@ -19,10 +19,10 @@ int64_t floor_divide(int64_t a, int64_t b) {
 int64_t integer_power(int64_t base, int64_t exponent) {
   int64_t result = 1;
   for (;;) {
-    if (exponent % 2 == 1) result = checked(__builtin_mul_overflow(result, base, &result), result);
+    if (exponent % 2 == 1 && __builtin_mul_overflow(result, base, &result)) checked(true, 0);
     exponent /= 2;
     if (exponent == 0) return result;
-    base = checked(__builtin_mul_overflow(base, base, &base), base);
+    if (__builtin_mul_overflow(base, base, &base)) checked(true, 0);
   }
 }
 
@@ -182,7 +182,22 @@ Value Interpreter::evaluate_slice(const Expr& node) {
 Arguments Interpreter::evaluate_arguments(const Expr& node) {
   Arguments arguments;
   for (size_t i = 1; i < node.operands.size(); ++i) arguments.positional.push_back(evaluate(*node.operands[i]));
-  for (const auto& [name, value] : node.named) arguments.named.emplace_back(name, evaluate(*value));
+  for (const auto& [name, expression] : node.named) {
+    const Value value = evaluate(*expression);
+    if (name == "*") {
+      const auto items = iterate(value, budget_);
+      budget_.spend(items->items.size());
+      arguments.positional.insert(arguments.positional.end(), items->items.begin(), items->items.end());
+    } else if (name == "**") {
+      if (!value.is(Kind::dict)) fail("** takes a dict, not a '{}'", type_name(value));
+      for (const auto& [key, item] : value.dict().entries) {
+        if (!key.is(Kind::text)) fail("** takes a dict with str keys");
+        arguments.named.emplace_back(key.text().bytes(), item);
+      }
+    } else {
+      arguments.named.emplace_back(name, value);
+    }
+  }
   at_ = node.at;
   return arguments;
 }

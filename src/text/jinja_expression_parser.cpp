@@ -342,7 +342,11 @@ void Parser::parse_arguments(Expr& call) {
     if (!first) expect_symbol(",");
     first = false;
     if (skip_symbol(")")) break;
-    if (now().is_symbol("*") || now().is_symbol("**")) fail_here("unpacked arguments are not supported");
+    if (now().is_symbol("*") || now().is_symbol("**")) {
+      std::string stars = take().text;
+      call.named.emplace_back(std::move(stars), parse_expression());
+      continue;
+    }
     if (now().type == TokenType::name && ahead().is_symbol("=")) {
       std::string name = take().text;
       take();

@@ -135,6 +135,7 @@ Value sum_filter(const Value& value, A arguments, R run) {
 }
 
 Value map_filter(const Value& value, A arguments, R run) {
+  if (!truthy(value)) return make_sequence({}, Sequence::Type::generator);  // as Jinja: none has no items
   const auto items = iterate(value, run.budget());
   std::vector<Value> mapped;
   if (arguments.positional.empty()) {
@@ -159,6 +160,7 @@ Value map_filter(const Value& value, A arguments, R run) {
 
 // select, reject, selectattr, rejectattr: the items (or what stands at a path below them) that pass a test, or do not.
 Value selection(const Value& value, A arguments, R run, bool by_path, bool wanted) {
+  if (!truthy(value)) return make_sequence({}, Sequence::Type::generator);
   auto& given = arguments.positional;
   if (by_path && given.empty()) fail("selectattr and rejectattr take the name of an attribute");
   const Value path = by_path ? given[0] : Value();

@@ -57,7 +57,9 @@ const std::map<std::string_view, Test>& tests() {
                 (v.is(Kind::sequence) && v.sequence().type != Sequence::Type::generator);
        }},
       {"callable",
-       [](const Value& v, A, Budget&) { return v.is(Kind::macro) || v.is(Kind::bound) || v.is(Kind::function); }},
+       [](const Value& v, A, Budget&) {
+         return v.is(Kind::undefined) || v.is(Kind::macro) || v.is(Kind::bound) || v.is(Kind::function);
+       }},
       {"odd", [](const Value& v, A, Budget&) { return is_remainder(v, 2, 1); }},
       {"even", [](const Value& v, A, Budget&) { return is_remainder(v, 2, 0); }},
       {"divisibleby", [](const Value& v, A a, Budget&) { return is_remainder(v, a.integer(0, 0, "divisibleby"), 0); }},

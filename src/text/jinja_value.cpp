@@ -48,7 +48,7 @@ bool equal_dicts(const Dict& a, const Dict& b, Budget& budget) {
 
 // Python's meaning of the ends of a slice: counted from the back if negative, clamped to what exists.
 int64_t slice_end(const Value& value, int64_t size, int64_t step, bool is_begin) {
-  if (value.is(Kind::none)) return (step > 0) == is_begin ? (step > 0 ? 0 : size - 1) : (step > 0 ? size : -1);
+  if (value.is(Kind::none)) return is_begin ? (step > 0 ? 0 : size - 1) : (step > 0 ? size : -1);
   if (!value.is_integral()) fail("slice indices must be integers or None");
   int64_t index = value.integer();
   if (index < 0) index = std::max<int64_t>(index + size, step > 0 ? 0 : -1);
@@ -128,8 +128,9 @@ Value make_bound(const Value& self, std::string name) {
   return Value(std::make_shared<const Bound>(Bound{self, std::move(name), checked_depth(depth_of(self))}));
 }
 
-Value from_json(const json::Value& value, bool from_user, Budget& budget) {
+Value from_json(const json::Value& value, bool from_user, Budget& budget, int depth) {
   budget.spend();
+  checked_depth(depth);
   switch (value.type()) {
     case json::Type::null:
       return None{};
@@ -146,7 +147,7 @@ Value from_json(const json::Value& value, bool from_user, Budget& budget) {
     case json::Type::array: {
       std::vector<Value> items;
       items.reserve(value.items().size());
-      for (const json::Value& item : value.items()) items.push_back(from_json(item, from_user, budget));
+      for (const json::Value& item : value.items()) items.push_back(from_json(item, from_user, budget, depth + 1));
       return make_sequence(std::move(items));
     }
     case json::Type::object: {
@@ -154,7 +155,7 @@ Value from_json(const json::Value& value, bool from_user, Budget& budget) {
       entries.reserve(value.members().size());
       for (const json::Member& member : value.members()) {
         if (utf8_error_offset(member.key) != std::string::npos) fail("a key of the context is not UTF-8");
-        entries.emplace_back(Text(member.key, from_user), from_json(member.value, from_user, budget));
+        entries.emplace_back(Text(member.key, from_user), from_json(member.value, from_user, budget, depth + 1));
       }
       return make_dict(std::move(entries), budget);
     }
@@ -307,7 +308,8 @@ std::shared_ptr<const Sequence> iterate(const Value& value, Budget& budget) {
 
 Value get_item(const Value& value, const Value& key, Budget& budget) {
   if (value.is(Kind::undefined)) fail("{}", value.undefined_why());
-  if (value.is(Kind::dict)) {
+  const bool hashable = key.is(Kind::text) || key.is_number() || key.is(Kind::none);
+  if (value.is(Kind::dict) && hashable) {
     if (const Value* found = value.dict().find(key, budget)) return *found;
   } else if (key.is_integral() && (value.is(Kind::text) || value.is(Kind::sequence))) {
     const int64_t size = length(value);

@@ -182,8 +182,8 @@ Value make_sequence(std::vector<Value> items, Sequence::Type type = Sequence::Ty
 Value make_dict(std::vector<std::pair<Value, Value>> entries, Budget& budget);
 Value make_bound(const Value& self, std::string name);
 
-/// A JSON value with every string marked as the user's. Integers outside int64 and nesting beyond 100 fail.
-Value from_json(const json::Value& value, bool from_user, Budget& budget);
+/// A JSON value; `from_user` marks every string and key of it. Integers outside int64 and nesting beyond 100 fail.
+Value from_json(const json::Value& value, bool from_user, Budget& budget, int depth = 0);
 
 /// Python's name of the type: "str".
 std::string_view type_name(const Value& value);
