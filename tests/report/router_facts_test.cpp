@@ -1,3 +1,4 @@
+// The router record in words.
 #include "report/router_facts.h"
 
 #include <gtest/gtest.h>

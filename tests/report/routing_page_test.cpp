@@ -1,3 +1,4 @@
+// The routing page as a file: what it holds, its size, its escapes. How it behaves: tests/browser.
 #include "report/routing_page.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// The numbers of a trace: against hand counts and a brute-force recount.
 #include "report/routing_summary.h"
 
 #include <gtest/gtest.h>

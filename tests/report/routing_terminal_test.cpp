@@ -1,3 +1,4 @@
+// Routing as terminal text: its rows, its width, what it says it left out.
 #include "report/routing_terminal.h"
 
 #include <gtest/gtest.h>

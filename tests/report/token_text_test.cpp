@@ -1,3 +1,4 @@
+// Token bytes made visible.
 #include "report/token_text.h"
 
 #include <gtest/gtest.h>

@@ -50,10 +50,16 @@
     return isDark() ? oklch(0.36 + 0.07 * step, 0.10, hue, alpha) : oklch(0.91 - 0.07 * step, 0.075, hue, alpha);
   }
 
+  // The same without text on it: stronger, since a band is small.
+  function bandColour(expert) {
+    const hue = (expert * 137.508 + 20) % 360, step = expert % 3;
+    return isDark() ? oklch(0.50 + 0.11 * step, 0.12, hue) : oklch(0.84 - 0.11 * step, 0.11, hue);
+  }
+
   // 0..1 to a colour that moves away from the background in lightness all the way, in both themes.
   function heat(part) {
     const x = Math.min(1, Math.max(0, part));
-    return isDark() ? oklch(0.25 + 0.66 * x, 0.05 + 0.09 * Math.sin(Math.PI * Math.min(1, x * 0.9 + 0.1)), 290 - 195 * x)
+    return isDark() ? oklch(0.25 + 0.66 * x, 0.05 + 0.05 * Math.sin(Math.PI * x), 285 - 190 * x)
                     : oklch(0.965 - 0.66 * x, 0.025 + 0.105 * x, 100 + 165 * Math.sqrt(x));
   }
 
@@ -79,5 +85,5 @@
 
   const say = (text) => { byId('status').textContent = text; };
 
-  Object.assign(moxie, {byId, element, percent, count, decimal, times, label, isDark, expertColour, heat, showTip, placeTip, hideTip, say});
+  Object.assign(moxie, {byId, element, percent, count, decimal, times, label, isDark, expertColour, bandColour, heat, showTip, placeTip, hideTip, say});
 })();

@@ -110,7 +110,7 @@
   // One band per layer below the token, in the colour of the layer's strongest expert.
   function bands(t) {
     const step = Math.ceil(layers.length / kBands), shown = layers.filter((_, l) => l % step === 0);
-    const colours = shown.map((layer) => (layer.ids[t * layer.slots] < 0 ? 'transparent' : expertColour(layer.ids[t * layer.slots])));
+    const colours = shown.map((layer) => (layer.ids[t * layer.slots] < 0 ? 'transparent' : moxie.bandColour(layer.ids[t * layer.slots])));
     const part = 100 / colours.length;
     return `linear-gradient(to bottom, ${colours.map((c, i) => `${c} ${i * part}% ${(i + 1) * part}%`).join(', ')})`;
   }
