@@ -42,7 +42,7 @@ build() {
 
 # run_ctest PRESET [ctest flags]: adds what ctest counted.
 run_ctest() {
-  local preset=$1 log="$logs/ctest-$1.log" ok=0 bad total
+  local preset=$1 log="$logs/ctest-$1.log" ok=0 bad total skipped
   shift
   started=$SECONDS
   ctest --preset "$preset" -j "$jobs" --no-tests=error "$@" >"$log" 2>&1 </dev/null || ok=$?
@@ -53,10 +53,11 @@ run_ctest() {
   elif [ "$ok" -ne 0 ] && [ "$bad" -eq 0 ]; then
     bad=1 total=$((total + 1))
   fi
-  passed=$((passed + total - bad))
+  skipped=$(grep -cE '\*\*\*Skipped' "$log" || true)
+  passed=$((passed + total - bad - skipped))
   failed=$((failed + bad))
-  report "tests: $preset" "$((total - bad)) of $total"
-  grep -E '\*\*\*Skipped' "$log" || true
+  report "tests: $preset" "$((total - bad - skipped)) of $total"
+  sed -nE 's/.*Test +#[0-9]+: ([^ ]+) .*\*\*\*Skipped.*/  skipped: \1/p' "$log"
   if [ "$ok" -ne 0 ]; then
     grep -vE 'Passed +[0-9.]+ sec|^ +Start +[0-9]+:' "$log" | tail -n 150
   fi
