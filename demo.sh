@@ -18,7 +18,8 @@ moxie=build/release/moxie
 model=models/moe-7m
 show() { printf '\n$' >&2; printf ' %q' "$@" >&2; printf '\n' >&2; "$@" </dev/null; }
 
-show "$moxie" run "$model" "It was a dark and stormy night, and" -n 160 --temp 0
+show "$moxie" run "$model" "ROMEO:" -n 200 --temp 0.7 --seed 1
+echo
 show "$moxie" route "$model" "def main(): return 42. Der Hund ist im Garten." --html build/route.html
 echo
 echo "the routing page: $PWD/build/route.html"

@@ -1,46 +1,21 @@
 // moxie inspect as a process: its JSON, its exit codes, what it says of a directory with weights.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdio>
 #include <string>
 
-#include "base/json.h"
+#include "cli/process.h"
 
-namespace moxie {
+namespace moxie::test {
 namespace {
 
-struct Outcome {
-  int exit_code = -1;
-  std::string out;
-};
-
-// `arguments` are ours: names of test data and flags, no quoting needed. stderr joins stdout only where asked.
 Outcome inspect(const std::string& arguments, bool with_stderr = false) {
-  const std::string command = "cd '" MOXIE_SOURCE_DIR "/tests/data' && '" MOXIE_BINARY "' inspect " + arguments +
-                              (with_stderr ? " 2>&1" : " 2>/dev/null");
-  Outcome outcome;
-  std::FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return outcome;
-  char buffer[4096];
-  for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) outcome.out.append(buffer, n);
-  outcome.exit_code = WEXITSTATUS(pclose(pipe));
-  return outcome;
+  return run_moxie("inspect " + arguments, with_stderr);
 }
 
 json::Value inspect_json(const std::string& arguments) {
   const Outcome outcome = inspect(arguments + " --json");
   EXPECT_EQ(outcome.exit_code, 0) << arguments;
-  return json::parse(outcome.out, {.source = "stdout"});
-}
-
-const json::Value& at(const json::Value& root, std::initializer_list<const char*> keys) {
-  const json::Value* value = &root;
-  for (const char* key : keys) {
-    value = value->find(key);
-    if (value == nullptr) throw std::runtime_error(std::string("no key ") + key);
-  }
-  return *value;
+  return json_of(outcome);
 }
 
 TEST(Inspect, needs_no_weights) {
@@ -87,4 +62,4 @@ TEST(Inspect, refuses_with_the_exit_code_of_the_fault) {
 }
 
 }  // namespace
-}  // namespace moxie
+}  // namespace moxie::test
