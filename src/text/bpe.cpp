@@ -80,20 +80,30 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>& ids) const {
 }
 
 void Bpe::merge_short(int32_t* symbols, size_t count, std::vector<int32_t>& ids) const {
-  Merge pairs[kShortWord];  // pairs[i]: what symbols i and i + 1 would become
-  for (size_t i = 0; i + 1 < count; ++i) pairs[i] = merges_.find(symbols[i], symbols[i + 1]);
+  uint32_t ranks[kShortWord];  // of the merge of symbols i and i + 1, and what it makes; not initialised: this is hot
+  int32_t merged[kShortWord];
+  const auto look_up = [&](size_t i) {
+    const Merge merge = merges_.find(symbols[i], symbols[i + 1]);
+    ranks[i] = merge.rank;
+    merged[i] = merge.id;
+  };
+  for (size_t i = 0; i + 1 < count; ++i) look_up(i);
+  if (count > 0) ranks[count - 1] = UINT32_MAX, merged[count - 1] = -1;  // the shift below moves these too
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; ++i) {
-      if (pairs[i].rank < pairs[best].rank) best = i;
+      if (ranks[i] < ranks[best]) best = i;
     }
-    if (pairs[best].rank == UINT32_MAX) break;
-    symbols[best] = pairs[best].id;
-    std::copy(symbols + best + 2, symbols + count, symbols + best + 1);
-    if (best + 2 < count) std::copy(pairs + best + 2, pairs + count - 1, pairs + best + 1);
+    if (ranks[best] == UINT32_MAX) break;
+    symbols[best] = merged[best];
     --count;
-    if (best > 0) pairs[best - 1] = merges_.find(symbols[best - 1], symbols[best]);
-    if (best + 1 < count) pairs[best] = merges_.find(symbols[best], symbols[best + 1]);
+    for (size_t i = best + 1; i < count; ++i) {
+      symbols[i] = symbols[i + 1];
+      ranks[i] = ranks[i + 1];
+      merged[i] = merged[i + 1];
+    }
+    if (best > 0) look_up(best - 1);
+    if (best + 1 < count) look_up(best);
   }
   ids.insert(ids.end(), symbols, symbols + count);
 }

@@ -56,13 +56,13 @@ void PreTokenizerRun::apply(const PrefixSpace&, size_t index, std::string_view p
     stage(index + 1, piece, at_start);
     return;
   }
-  std::string& text = kept_.emplace_back(" ");
+  std::string text = " ";
   text += piece;
   stage(index + 1, text, at_start);
 }
 
 void PreTokenizerRun::apply(const Metaspace& metaspace, size_t index, std::string_view piece, bool at_start) {
-  std::string& text = kept_.emplace_back();
+  std::string text;
   const bool wanted =
       metaspace.prepend == Metaspace::Prepend::always || (metaspace.prepend == Metaspace::Prepend::first && at_start);
   if (wanted && !piece.starts_with(' ') && !piece.starts_with(metaspace.replacement)) text = metaspace.replacement;

@@ -1,7 +1,6 @@
 // Pre-tokenizers: the stages that split a normalised text into words, none of which a merge may cross.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -38,7 +37,7 @@ using PreTokenizerStage = std::variant<Split, PrefixSpace, Metaspace, MarkerSpli
 
 using PreTokenizer = std::vector<PreTokenizerStage>;
 
-/// One encode call's run through the stages. Words stay valid until it is destroyed.
+/// One encode call's run through the stages. A word is valid while on_word looks at it.
 class PreTokenizerRun {
  public:
   using OnWord = std::function<void(std::string_view)>;
@@ -57,7 +56,6 @@ class PreTokenizerRun {
   const PreTokenizer& stages_;
   OnWord on_word_;
   std::vector<std::optional<Regex::Matcher>> matchers_;  // one a stage
-  std::deque<std::string> kept_;                         // texts that stages made
 };
 
 }  // namespace moxie::text

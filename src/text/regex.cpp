@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -11,12 +12,13 @@
 namespace moxie::text {
 namespace {
 
-// A sound pattern needs a few steps for each byte it matches. These bounds stop only runaway ones.
-constexpr uint32_t kMatchLimit = 2'000'000;
+// A sound pattern needs at most a few steps for each byte of the text to find a match. These bounds stop runaway ones.
+constexpr size_t kStepsBase = 1'000'000;
+constexpr size_t kStepsPerByte = 16;
 constexpr size_t kJitStackBytes = size_t{16} << 20;
 constexpr double kSecondsBase = 2;         // per encode call and pattern
-constexpr double kSecondsPerByte = 20e-6;  // 50 kB/s: hundreds of times slower than any known pattern
-constexpr int kMatchesPerClockRead = 256;
+constexpr double kSecondsPerByte = 20e-6;  // passed: 50 kB/s, hundreds of times slower than any known pattern
+constexpr int kMatchesPerClockRead = 16;
 
 std::string pcre2_message(int code) {
   PCRE2_UCHAR buffer[256];
@@ -59,7 +61,9 @@ struct Regex::Matcher::State {
   pcre2_match_data* data = nullptr;
   pcre2_match_context* context = nullptr;
   pcre2_jit_stack* stack = nullptr;
-  int matches = 0;
+  size_t limited_for = SIZE_MAX;  // the subject size that the step limit was set for
+  size_t matches = 0;
+  size_t passed = 0;  // bytes, over all texts
   std::chrono::steady_clock::time_point start;
   ~State() {
     pcre2_match_data_free(data);
@@ -73,8 +77,6 @@ Regex::Matcher::Matcher(const Regex& regex) : state_(std::make_unique<State>()) 
   state_->data = pcre2_match_data_create(1, nullptr);
   state_->context = pcre2_match_context_create(nullptr);
   if (state_->data == nullptr || state_->context == nullptr) throw std::bad_alloc();
-  pcre2_set_match_limit(state_->context, kMatchLimit);
-  pcre2_set_depth_limit(state_->context, kMatchLimit);
   state_->start = std::chrono::steady_clock::now();
 }
 
@@ -83,6 +85,11 @@ Regex::Matcher::Matcher(Matcher&&) noexcept = default;
 
 bool Regex::Matcher::find(std::string_view subject, size_t from, size_t& begin, size_t& end) {
   State& state = *state_;
+  if (subject.size() != state.limited_for) {
+    const size_t steps = std::min<size_t>(kStepsBase + subject.size() * kStepsPerByte, UINT32_MAX);
+    pcre2_set_match_limit(state.context, static_cast<uint32_t>(steps));
+    state.limited_for = subject.size();
+  }
   const auto match = [&] {
     const auto* text = reinterpret_cast<PCRE2_SPTR>(subject.data());
     return state.compiled->jit
@@ -103,12 +110,13 @@ bool Regex::Matcher::find(std::string_view subject, size_t from, size_t& begin, 
                    .got = fmt::format("{} at byte {} of the text", why, from)});
   };
   if (code < 0 && code != PCRE2_ERROR_NOMATCH) fail(pcre2_message(code));
+  const PCRE2_SIZE* span = pcre2_get_ovector_pointer(state.data);
+  state.passed += (code < 0 ? subject.size() : span[1]) - from;
   if (++state.matches % kMatchesPerClockRead == 0) {
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - state.start;
-    if (spent.count() > kSecondsBase + kSecondsPerByte * static_cast<double>(subject.size())) fail("no end in sight");
+    if (spent.count() > kSecondsBase + kSecondsPerByte * static_cast<double>(state.passed)) fail("no end in sight");
   }
   if (code < 0) return false;
-  const PCRE2_SIZE* span = pcre2_get_ovector_pointer(state.data);
   begin = span[0];
   end = span[1];
   return true;

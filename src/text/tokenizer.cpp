@@ -1,39 +1,15 @@
 #include "text/tokenizer.h"
 
-#include <bit>
-#include <deque>
+#include <algorithm>
 
 #include "base/error.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode.h"
+#include "text/word_cache.h"
 
 namespace moxie {
 namespace text {
 namespace {
-
-/// Where a word's ids were written earlier in the same call. Bounded; a new word takes the place of an old one.
-class WordCache {
- public:
-  explicit WordCache(size_t text_bytes)
-      : slots_(std::bit_ceil(std::min<size_t>(std::max<size_t>(text_bytes / 16, 16), kMaxSlots))) {}
-
-  struct Slot {
-    const char* data = nullptr;
-    uint32_t length = 0;
-    uint32_t count = 0;
-    size_t begin = 0;     // where in the ids
-    int32_t only_id = 0;  // if count is 1
-  };
-
-  Slot& at(std::string_view word) { return slots_[hash_bytes(word) & (slots_.size() - 1)]; }
-  static bool holds(const Slot& slot, std::string_view word) {
-    return slot.length == word.size() && std::string_view(slot.data, slot.length) == word;
-  }
-
- private:
-  static constexpr size_t kMaxSlots = 1 << 15;
-  std::vector<Slot> slots_;
-};
 
 class Encoder {
  public:
@@ -45,7 +21,7 @@ class Encoder {
         ids_(ids),
         run_(parts.pre_tokenizer, [this](std::string_view word) { encode_word(word); }) {}
 
-  /// Valid UTF-8 that outlives the encoder.
+  /// Valid UTF-8.
   void encode(std::string_view text) {
     if (raw_.empty()) {
       encode_segment(text, true);
@@ -65,33 +41,29 @@ class Encoder {
   }
 
   void encode_word(std::string_view word) {
-    if (word.size() > kMaxCachedWord) {
+    if (word.size() > WordCache::kMaxWord) {
       parts_.bpe.encode(word, ids_);
       return;
     }
-    WordCache::Slot& slot = cache_.at(word);
-    if (WordCache::holds(slot, word)) {
-      if (slot.count == 1) {
-        ids_.push_back(slot.only_id);
-      } else {
-        const size_t end = ids_.size();
-        ids_.resize(end + slot.count);
-        std::copy_n(ids_.begin() + static_cast<std::ptrdiff_t>(slot.begin), slot.count,
-                    ids_.begin() + static_cast<std::ptrdiff_t>(end));
-      }
-      return;
+    bool found = false;
+    WordCache::Slot& slot = cache_.slot(word, found);
+    if (!found) {
+      const size_t begin = ids_.size();
+      parts_.bpe.encode(word, ids_);
+      slot.count = static_cast<uint32_t>(ids_.size() - begin);
+      slot.value = slot.count == 1 ? static_cast<size_t>(ids_[begin]) : begin;
+    } else if (slot.count == 1) {
+      ids_.push_back(static_cast<int32_t>(slot.value));
+    } else if (slot.count > 0) {
+      const size_t end = ids_.size();
+      ids_.resize(end + slot.count);
+      std::copy_n(&ids_[slot.value], slot.count, &ids_[end]);
     }
-    const size_t begin = ids_.size();
-    parts_.bpe.encode(word, ids_);
-    slot = {word.data(), static_cast<uint32_t>(word.size()), static_cast<uint32_t>(ids_.size() - begin), begin,
-            ids_.size() > begin ? ids_[begin] : 0};
   }
 
  private:
-  static constexpr size_t kMaxCachedWord = 64;
-
   void encode_segment(std::string_view segment, bool at_start) {
-    const std::string_view text = parts_.normalizer.apply(segment, kept_.emplace_back());
+    const std::string_view text = parts_.normalizer.apply(segment, buffer_);
     if (normalized_.empty()) {
       run_.split(text, at_start);
       return;
@@ -113,7 +85,7 @@ class Encoder {
   const TokenFinder& normalized_;
   WordCache cache_;
   std::vector<int32_t>& ids_;
-  std::deque<std::string> kept_;  // normalised texts, which the cache points into
+  std::string buffer_;  // the segment, normalised
   PreTokenizerRun run_;
 };
 
