@@ -36,14 +36,14 @@ void* Arena::alloc_bytes(size_t bytes) {
 }
 
 void Arena::reset() {
+  block_ = 0;
+  used_ = 0;
   if (blocks_.size() > 1) {
     const size_t total = capacity_;
     blocks_.clear();
     capacity_ = 0;
     add_block(total);
   }
-  block_ = 0;
-  used_ = 0;
 }
 
 }  // namespace moxie

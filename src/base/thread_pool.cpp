@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "base/error.h"
+
 namespace moxie {
 namespace {
 
@@ -55,11 +57,16 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::take_items(int worker) {
-  for (;;) {
-    const int64_t item = next_item_.fetch_add(1, std::memory_order_relaxed);
-    if (item >= num_items_) return;
-    call_(body_, item, worker);
+  uint32_t taken = 0;
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  while (static_cast<uint32_t>(ticket) > 0) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acquire)) continue;
+    // The job cannot end before this item has, so its fields stand still.
+    call_(body_, num_items_ - static_cast<uint32_t>(ticket), worker);
+    ++taken;
+    ticket = ticket_.load(std::memory_order_acquire);
   }
+  if (taken > 0 && unfinished_.fetch_sub(taken, std::memory_order_acq_rel) == taken) unfinished_.notify_one();
 }
 
 void ThreadPool::work(int worker) {
@@ -69,7 +76,6 @@ void ThreadPool::work(int worker) {
     seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     take_items(worker);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
   }
 }
 
@@ -79,16 +85,19 @@ void ThreadPool::run_erased(int64_t num_items, Call call, void* body) {
     for (int64_t item = 0; item < num_items; ++item) call(body, item, 0);
     return;
   }
+  MOXIE_CHECK(num_items <= UINT32_MAX);
   call_ = call;
   body_ = body;
   num_items_ = num_items;
-  next_item_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
+  unfinished_.store(static_cast<uint32_t>(num_items), std::memory_order_relaxed);
+  const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  ticket_.store(generation << 32 | static_cast<uint64_t>(num_items), std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   take_items(0);
-  for (uint32_t left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) {
-    wait_for_change(busy_, left);
+  for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;
+       left = unfinished_.load(std::memory_order_acquire)) {
+    wait_for_change(unfinished_, left);
   }
 }
 

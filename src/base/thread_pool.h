@@ -41,9 +41,11 @@ class ThreadPool {
   Call call_ = nullptr;
   void* body_ = nullptr;
   int64_t num_items_ = 0;
-  alignas(64) std::atomic<int64_t> next_item_{0};
-  alignas(64) std::atomic<uint32_t> generation_{0};  // odd bits mean nothing; a change means a new job
-  alignas(64) std::atomic<uint32_t> busy_{0};        // workers still in the current job
+  // Generation of the job, and items of it that nobody has taken yet. Who takes one holds the job open; who comes late
+  // finds none left and is not waited for: on a shared host a worker may get no CPU for milliseconds.
+  alignas(64) std::atomic<uint64_t> ticket_{0};
+  alignas(64) std::atomic<uint32_t> generation_{0};  // a change means a new job
+  alignas(64) std::atomic<uint32_t> unfinished_{0};  // items of the current job that are not done
   std::atomic<bool> stop_{false};
 };
 

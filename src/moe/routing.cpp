@@ -16,15 +16,21 @@ int64_t argmax(const float* scores, int64_t n) {
   return best;
 }
 
+// The highest of `selection`, where the `num_taken` experts already chosen stand at -inf. Scores that are all -inf or
+// NaN still yield different experts: the lowest id not yet taken.
+int64_t best_left(const float* selection, int64_t num_experts, const int32_t* taken, int64_t num_taken) {
+  int64_t id = argmax(selection, num_experts);
+  for (int64_t i = 0; id < 0; ++i) {
+    if (std::find(taken, taken + num_taken, static_cast<int32_t>(i)) == taken + num_taken) id = i;
+  }
+  return id;
+}
+
 // Takes the k highest of `selection`, leaving -inf in their places.
 void take_top_k(float* selection, int64_t num_experts, int64_t k, int32_t* ids, float* margin) {
   float last = 0;
   for (int64_t j = 0; j < k; ++j) {
-    // Scores that are all -inf or NaN still yield k different experts: the lowest ids not yet taken.
-    int64_t id = argmax(selection, num_experts);
-    for (int64_t i = 0; id < 0 && i < num_experts; ++i) {
-      if (std::find(ids, ids + j, static_cast<int32_t>(i)) == ids + j) id = i;
-    }
+    const int64_t id = best_left(selection, num_experts, ids, j);
     ids[j] = static_cast<int32_t>(id);
     last = selection[id];
     selection[id] = -INFINITY;
@@ -68,7 +74,7 @@ void sparsemixer(const MoeSpec& spec, const float* logits, float* selection, int
   std::copy_n(logits, num_experts, selection);
   float last = 0;
   for (int64_t j = 0; j < spec.top_k; ++j) {
-    const int64_t id = std::max<int64_t>(0, argmax(selection, num_experts));
+    const int64_t id = best_left(selection, num_experts, ids, j);
     const float max = selection[id];
     double total = 0;
     for (int64_t i = 0; i < num_experts; ++i) {
