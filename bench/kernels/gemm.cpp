@@ -75,7 +75,7 @@ class Runner {
 
   /// CPU seconds of `count` products on each of the threads, on average: other processes do not count.
   double run(int64_t count) {
-    const int64_t blocks = (shape_.n + kGemmColumnBlock - 1) / kGemmColumnBlock;
+    const int64_t width = gemm_column_block(shape_.m), blocks = (shape_.n + width - 1) / width;
     std::atomic<int64_t> next = 0;
     std::barrier start(threads_);
     std::vector<double> seconds(static_cast<size_t>(threads_));
@@ -85,7 +85,7 @@ class Runner {
         start.arrive_and_wait();
         const double begin = cpu_seconds();
         for (int64_t task = next++; task < blocks * count; task = next++) {
-          block(t, (matrix_ + task / blocks) % num_matrices_, task % blocks * kGemmColumnBlock);
+          block(t, (matrix_ + task / blocks) % num_matrices_, task % blocks * width);
         }
         seconds[static_cast<size_t>(t)] = cpu_seconds() - begin;
       });
@@ -110,7 +110,7 @@ class Runner {
                      .scales = data + shape_.n * row_bytes_,
                      .scale_row_bytes = scale_bytes_},
                .n_begin = n,
-               .n_end = std::min(n + kGemmColumnBlock, shape_.n),
+               .n_end = std::min(n + gemm_column_block(shape_.m), shape_.n),
                .k = shape_.k,
                .y = y_.data() + n,
                .y_stride = shape_.n,

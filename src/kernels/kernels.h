@@ -17,54 +17,57 @@ namespace moxie {
 
 inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one attention block
 
-/// Columns of one gemm call when a product is split over threads: wide enough that copying rows of x once a call costs
-/// about 1%, narrow enough that even a small expert gives every thread some calls. A multiple of 6 and 4 (tiles).
-inline constexpr int64_t kGemmColumnBlock = 96;
+/// Columns of one gemm call when a product is split over threads. Many rows: wide, since a call copies its rows of x,
+/// which at 192 columns costs 2%. Up to 8 rows nothing is copied: narrow, so that threads end together.
+constexpr int64_t gemm_column_block(int64_t num_rows) {
+  return num_rows <= 8 ? 64 : 192;
+}
 
 /// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.
 struct WeightRef {
   const void* data = nullptr;
   int64_t row_bytes = 0;
-  FormatId format = FormatId::f32;       // f32, bf16, f16, mxfp4
-  const void* scales = nullptr;          // mxfp4: one e8m0 byte a block of 32
+  FormatId format = FormatId::f32;  // f32, bf16, f16, mxfp4
+  const void* scales = nullptr;     // mxfp4: one e8m0 byte a block of 32
   int64_t scale_row_bytes = 0;
 };
 
 /// y[m, n - n_begin] = sum_k x[m, k] w[n, k] + bias[n], n in [n_begin, n_end).
 struct GemmArgs {
-  const void* x = nullptr;           // row i at x + i * x_row_bytes
-  FormatId x_format = FormatId::f32; // f32 always works (exact: the router asks for it); else activation_format(w.format)
+  const void* x = nullptr;  // row i at x + i * x_row_bytes
+  FormatId x_format =
+      FormatId::f32;  // f32 always works (exact: the router asks for it); else activation_format(w.format)
   int64_t x_row_bytes = 0;
-  const int32_t* x_rows = nullptr;   // [num_rows] which row of x feeds output row m; null: row m itself
-  int64_t num_rows = 0;              // M
+  const int32_t* x_rows = nullptr;  // [num_rows] which row of x feeds output row m; null: row m itself
+  int64_t num_rows = 0;             // M
   WeightRef w;
-  const float* bias = nullptr;       // [N] or null, indexed by n
+  const float* bias = nullptr;  // [N] or null, indexed by n
   int64_t n_begin = 0, n_end = 0;
   int64_t k = 0;
   float* y = nullptr;
-  int64_t y_stride = 0;              // floats from one output row to the next
-  void* scratch = nullptr;           // gemm_scratch_bytes, 64-byte aligned, one per thread
+  int64_t y_stride = 0;     // floats from one output row to the next
+  void* scratch = nullptr;  // gemm_scratch_bytes, 64-byte aligned, one per thread
 };
 
 /// One sequence, one layer, one KV head: attention of `num_queries` query rows of `group` heads over cached keys.
 /// Keys and values are f32 rows in pages of kKeyBlock positions. Query i stands at position[i] and sees the keys
 /// max(0, position[i] - window + 1) .. position[i] (window 0: all from 0).
 struct AttentionArgs {
-  const float* q = nullptr;          // query i, head g at q + i * q_stride + g * q_head_stride: [k_dim]
+  const float* q = nullptr;  // query i, head g at q + i * q_stride + g * q_head_stride: [k_dim]
   int64_t q_stride = 0, q_head_stride = 0;
-  const int32_t* position = nullptr; // [num_queries], ascending
+  const int32_t* position = nullptr;  // [num_queries], ascending
   int64_t num_queries = 0;
-  int64_t group = 1;                 // query heads that share this KV head
+  int64_t group = 1;  // query heads that share this KV head
   int64_t k_dim = 0, v_dim = 0;
   const float* const* k_pages = nullptr;  // page p holds positions [p * kKeyBlock, (p + 1) * kKeyBlock)
   const float* const* v_pages = nullptr;
   int64_t k_row_stride = 0, v_row_stride = 0;  // floats from one position to the next within a page
   int64_t window = 0;
   float scale = 1;
-  const float* sinks = nullptr;      // [group] or null: a logit that joins the softmax of each head and has no value
-  float* out = nullptr;              // out + i * out_stride + g * out_head_stride: [v_dim]
+  const float* sinks = nullptr;  // [group] or null: a logit that joins the softmax of each head and has no value
+  float* out = nullptr;          // out + i * out_stride + g * out_head_stride: [v_dim]
   int64_t out_stride = 0, out_head_stride = 0;
-  void* scratch = nullptr;           // attention_scratch_bytes, 64-byte aligned, one per thread
+  void* scratch = nullptr;  // attention_scratch_bytes, 64-byte aligned, one per thread
 };
 
 /// h = activation(gate, up), element by element.
@@ -75,8 +78,8 @@ struct GluArgs {
 };
 
 struct KernelSet {
-  std::string_view name;       // "ref", "avx2", "avx512", "avx512bf16"
-  std::string_view summary;    // one line for `doctor`
+  std::string_view name;     // "ref", "avx2", "avx512", "avx512bf16"
+  std::string_view summary;  // one line for `doctor`
 
   /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot).
   FormatId (*activation_format)(FormatId weight) noexcept;

@@ -50,7 +50,8 @@ struct F32Dot {
  private:
   static float e8m0(char byte) {
     const uint32_t exponent = static_cast<unsigned char>(byte);
-    const uint32_t bits = exponent == 0 ? 0x00400000u : exponent == 255 ? 0x7fc00000u : exponent << 23;
+    uint32_t bits = exponent << 23;
+    if (__builtin_expect(exponent == 0 || exponent == 255, 0)) bits = exponent == 0 ? 0x00400000u : 0x7fc00000u;
     return __builtin_bit_cast(float, bits);
   }
 };

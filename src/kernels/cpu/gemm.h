@@ -14,9 +14,9 @@ namespace moxie::cpu {
 namespace {
 
 constexpr int64_t kDirectRows = 8;   // up to here weights are not copied
-constexpr int64_t kBlockSteps = 32;  // steps of k copied at once: a panel of w stays in L1 beside a tile of x
+constexpr int64_t kBlockSteps = 64;  // steps of k copied at once: a panel of w stays in L1 beside a tile of x
 constexpr int64_t kBlockRows = 128;  // rows of x copied at once, and
-constexpr int64_t kBlockCols = 96;   // columns whose sums wait for the next block of k: together within L2
+constexpr int64_t kBlockCols = 192;  // columns whose sums wait for the next block of k: together about L2
 
 inline int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -36,7 +36,8 @@ inline WeightRow w_row(const GemmArgs& args, int64_t n) {
 
 /// Adds the lanes of a tile of sums and the bias, and stores the results: row m, column n of the call.
 template <class Isa, int kRows, int kCols>
-void finish_tile(const GemmArgs& args, const typename Isa::F (&sum)[kRows * kCols], int64_t m, int64_t n) {
+[[gnu::always_inline]] inline void finish_tile(const GemmArgs& args, const typename Isa::F (&sum)[kRows * kCols],
+                                               int64_t m, int64_t n) {
   constexpr int kSums = kRows * kCols;
   float result[(kSums + 3) / 4 * 4];
 #pragma GCC unroll 8
@@ -61,15 +62,20 @@ void direct_tile(const GemmArgs& args, int64_t m, int64_t n) {
   typename Isa::F sum[kRows * kCols];
   const char* x[kRows];
   WeightRow w[kCols];
+  const char* next[kCols];  // the columns after these: asked for here, they come as one steady stream from memory
 #pragma GCC unroll 32
   for (int i = 0; i < kRows * kCols; ++i) sum[i] = Isa::zero();
   for (int r = 0; r < kRows; ++r) x[r] = x_row(args, m + r);
-  for (int c = 0; c < kCols; ++c) w[c] = w_row(args, n + c);
+  for (int c = 0; c < kCols; ++c) {
+    w[c] = w_row(args, n + c);
+    next[c] = w_row(args, min_of(n + kCols + c, args.n_end - 1)).data;
+  }
   const int64_t whole = args.k / Dot::kStep * Dot::kStep;
   for (int64_t k = 0; k < whole; k += Dot::kStep) {
 #pragma GCC unroll 8
     for (int c = 0; c < kCols; ++c) {
       const auto wk = Dot::load_w(w[c], k);
+      _mm_prefetch(next[c] + Dot::weight_bytes(k), _MM_HINT_T1);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) sum[r * kCols + c] = Dot::dot(sum[r * kCols + c], Dot::load_x(x[r], k), wk);
     }
@@ -111,9 +117,13 @@ void direct_columns(const GemmArgs& args, int64_t n) {
 
 template <class Dot>
 void gemm_direct(const GemmArgs& args) {
-  constexpr int kCols = 4;
+  constexpr int kAlone = 8, kCols = Dot::Isa::kTileCols;  // one row of x has registers for more columns
   int64_t n = args.n_begin;
-  for (; n + kCols <= args.n_end; n += kCols) direct_columns<Dot, kCols>(args, n);
+  if (args.num_rows == 1) {
+    for (; n + kAlone <= args.n_end; n += kAlone) direct_tile<Dot, 1, kAlone>(args, 0, n);
+  } else {
+    for (; n + kCols <= args.n_end; n += kCols) direct_columns<Dot, kCols>(args, n);
+  }
   for (; n < args.n_end; ++n) direct_columns<Dot, 1>(args, n);
 }
 
@@ -142,10 +152,17 @@ void pack(const Load& load, const LoadPart& load_part, int64_t k_end, int64_t st
 template <class Dot, int kRows>
 void pack_x(const GemmArgs& args, int64_t m, int64_t step, int64_t num_steps, char* out) {
   const char* x[kRows];
-  for (int r = 0; r < kRows; ++r) x[r] = x_row(args, m + r);
-  pack<Dot, kRows>([&](int r, int64_t k) { return Dot::load_x(x[r], k); },
-                   [&](int r, int64_t k, int64_t n) { return Dot::load_x_part(x[r], k, n); }, args.k, step, num_steps,
-                   out);
+  const char* next[kRows];  // rows of the tile after this one: on their way while this one is copied
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = x_row(args, m + r);
+    next[r] = x_row(args, min_of(m + kRows + r, args.num_rows - 1));
+  }
+  pack<Dot, kRows>(
+      [&](int r, int64_t k) {
+        _mm_prefetch(next[r] + (64 / Dot::kStep) * k, _MM_HINT_T0);
+        return Dot::load_x(x[r], k);
+      },
+      [&](int r, int64_t k, int64_t n) { return Dot::load_x_part(x[r], k, n); }, args.k, step, num_steps, out);
 }
 
 template <class Dot, int kCols>
@@ -191,24 +208,37 @@ struct Block {
   char *x, *w, *waiting;  // scratch
 };
 
+/// Brings the columns of the next panel to L2 bit by bit while the tiles of this one are computed.
+template <class Dot, int kCols>
+struct Prefetch {
+  Prefetch(const GemmArgs& args, const Block& block, int64_t n, int64_t num_tiles)
+      : bytes_a_tile(ceil_div(Dot::weight_bytes(block.num_steps * Dot::kStep), num_tiles)) {
+    for (int c = 0; c < kCols; ++c) {
+      start[c] = w_row(args, min_of(n + c, args.n_end - 1)).data + Dot::weight_bytes(block.step * Dot::kStep);
+    }
+  }
+  void fetch(int64_t tile) const {
+    const int64_t first = tile * bytes_a_tile / 64 * 64, end = (tile + 1) * bytes_a_tile / 64 * 64;
+    for (int64_t offset = first; offset < end; offset += 64) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kCols; ++c) _mm_prefetch(start[c] + offset, _MM_HINT_T1);
+    }
+  }
+  int64_t bytes_a_tile;
+  const char* start[kCols];
+};
+
 /// kCols columns from n on against all rows of the block.
 template <class Dot, int kCols>
 void packed_panel(const GemmArgs& args, const Block& block, int64_t n) {
   using Isa = typename Dot::Isa;
   constexpr int kMax = Isa::kTileRows;
   pack_w<Dot, kCols>(args, n, block.step, block.num_steps, block.w);
-  const int64_t ahead = min_of(n + kCols, args.n_end - 1);  // the next panel comes to L2 while this one is used
-  int64_t prefetched = 0;
-  const int64_t prefetch_bytes = Dot::weight_bytes(block.num_steps * Dot::kStep);
   const int64_t num_tiles = ceil_div(block.m_end - block.m, kMax);
   const int64_t tile_bytes = kMax * block.num_steps * Isa::kBytes;
-  const int64_t lines_a_tile = ceil_div(kCols * ceil_div(prefetch_bytes, 64), num_tiles);
+  const Prefetch<Dot, kCols> next(args, block, n + kCols, num_tiles);
   for (int64_t t = 0; t < num_tiles; ++t) {
-    for (int64_t i = 0; i < lines_a_tile; ++i, ++prefetched) {
-      const int64_t row = min_of(ahead + prefetched % kCols, args.n_end - 1);
-      const char* line = w_row(args, row).data + Dot::weight_bytes(block.step * Dot::kStep) + prefetched / kCols * 64;
-      _mm_prefetch(line, _MM_HINT_T1);
-    }
+    next.fetch(t);
     const int64_t m = block.m + t * kMax;
     const char* x = block.x + t * tile_bytes;
     char* waiting = block.waiting + ((n - block.n) * (block.m_end - block.m + kMax) + t * kMax * kCols) * Isa::kBytes;

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace moxie::cpu {
 namespace {
@@ -30,13 +31,14 @@ struct Avx512 {
   static F load_f16_part(const void* p, int64_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p)); }
   /// 16 e2m1 values of 8 bytes, low nibble first.
   static F load_e2m1(const void* p) {
-    const __m128i bytes = _mm_loadl_epi64(static_cast<const __m128i*>(p));
-    const __m128i low = _mm_and_si128(bytes, _mm_set1_epi8(15));
-    const __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
-    const __m512i index = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(low, high));
+    int64_t bytes;
+    std::memcpy(&bytes, p, 8);
+    const __m512i dword = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m512i shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const __m512i index = _mm512_srlv_epi32(_mm512_permutexvar_epi32(dword, _mm512_set1_epi64(bytes)), shift);
     const F table = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f,
                                    -3.0f, -4.0f, -6.0f);
-    return _mm512_permutexvar_ps(index, table);
+    return _mm512_permutexvar_ps(index, table);  // takes the low 4 bits
   }
   /// Nearest, ties to even; a NaN stays one, quiet.
   static void store_bf16(void* p, F v) { _mm256_storeu_si256(static_cast<__m256i*>(p), narrow_bf16(v)); }
