@@ -7,12 +7,17 @@ namespace {
 
 constexpr int64_t kRowChunk = 256;  // rows whose gate and up columns wait in cache for the activation
 
+// The rows of x as one weight wants them.
+struct Input {
+  Rows::Encoded rows;
+  FormatId format;
+};
+
 // A run with what both regions need to know of it.
 struct PlannedRun {
   const ExpertRun* run;
-  Rows::Encoded x;
-  FormatId x_format;
-  char* hidden;  // [num_rows, F] in hidden_format
+  Input gate_x, up_x;  // gate and up need not be stored alike
+  char* hidden;        // [num_rows, F] in hidden_format
   FormatId hidden_format;
   int64_t hidden_row_bytes;
   int64_t block;       // columns an item computes, of F in the first region, of H in the second
@@ -45,10 +50,32 @@ const PlannedRun& run_of_item(std::span<const PlannedRun> runs, int64_t item) {
   return *(after - 1);
 }
 
+Input input_for(Exec& exec, Rows& x, const View& weight) {
+  const FormatId format = exec.kernels.activation_format(weight.format);
+  return {x.as(exec, format), format};
+}
+
+// The product of rows [first, first + num_rows) of a run with gate or up, whose columns [begin, end) go to y side by
+// side.
+GemmArgs hidden_product(const ExpertRun& run, const Input& x, const View& weight, int64_t first, int64_t num_rows,
+                        int64_t begin, int64_t end) {
+  const char* data = static_cast<const char*>(x.rows.data);
+  return {.x = run.rows != nullptr ? data : data + first * x.rows.row_bytes,
+          .x_format = x.format,
+          .x_row_bytes = x.rows.row_bytes,
+          .x_rows = run.rows != nullptr ? run.rows + first : nullptr,
+          .num_rows = num_rows,
+          .w = weight_ref(weight),
+          .n_begin = begin,
+          .n_end = end,
+          .k = weight.shape[1],
+          .y_stride = end - begin};
+}
+
 // Columns [begin, end) of the hidden rows of one run: gate and up side by side, then the activation, chunk by chunk of
 // rows, so that the products are still in cache when the activation reads them.
-void hidden_columns(const Exec& exec, const PlannedRun& planned, const GluArgs& activation, int64_t k, int64_t begin,
-                    int64_t end, char* scratch, int64_t gemm_bytes) {
+void hidden_columns(const Exec& exec, const PlannedRun& planned, const GluArgs& activation, int64_t begin, int64_t end,
+                    char* scratch, int64_t gemm_bytes) {
   const ExpertRun& run = *planned.run;
   const Expert& expert = *run.expert;
   const int64_t width = end - begin;
@@ -57,25 +84,16 @@ void hidden_columns(const Exec& exec, const PlannedRun& planned, const GluArgs& 
   float* up = gate + chunk * width;
   for (int64_t first = 0; first < run.num_rows; first += chunk) {
     const int64_t rows = std::min(chunk, run.num_rows - first);
-    GemmArgs args{.x = run.rows != nullptr ? planned.x.data
-                                           : static_cast<const char*>(planned.x.data) + first * planned.x.row_bytes,
-                  .x_format = planned.x_format,
-                  .x_row_bytes = planned.x.row_bytes,
-                  .x_rows = run.rows != nullptr ? run.rows + first : nullptr,
-                  .num_rows = rows,
-                  .w = weight_ref(expert.gate),
-                  .bias = expert.gate_bias,
-                  .n_begin = begin,
-                  .n_end = end,
-                  .k = k,
-                  .y = gate,
-                  .y_stride = width,
-                  .scratch = scratch};
-    exec.kernels.gemm(args);
-    args.w = weight_ref(expert.up);
-    args.bias = expert.up_bias;
-    args.y = up;
-    exec.kernels.gemm(args);
+    GemmArgs gate_args = hidden_product(run, planned.gate_x, expert.gate, first, rows, begin, end);
+    gate_args.bias = expert.gate_bias;
+    gate_args.y = gate;
+    gate_args.scratch = scratch;
+    exec.kernels.gemm(gate_args);
+    GemmArgs up_args = hidden_product(run, planned.up_x, expert.up, first, rows, begin, end);
+    up_args.bias = expert.up_bias;
+    up_args.y = up;
+    up_args.scratch = scratch;
+    exec.kernels.gemm(up_args);
     for (int64_t m = 0; m < rows; ++m) {
       exec.kernels.glu(activation, gate + m * width, up + m * width, width, gate + m * width);
       char* hidden = planned.hidden + (first + m) * planned.hidden_row_bytes + row_bytes(planned.hidden_format, begin);
@@ -87,7 +105,10 @@ void hidden_columns(const Exec& exec, const PlannedRun& planned, const GluArgs& 
 }  // namespace
 
 void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, const GluArgs& activation) {
-  for (const ExpertRun& run : expert_runs) x.as(exec, exec.kernels.activation_format(run.expert->gate.format));
+  for (const ExpertRun& run : expert_runs) {
+    input_for(exec, x, run.expert->gate);
+    input_for(exec, x, run.expert->up);
+  }
   Arena::Scope scope(exec.arena);  // what x keeps outlives it
   std::span<PlannedRun> runs(exec.arena.alloc<PlannedRun>(static_cast<int64_t>(expert_runs.size())),
                              expert_runs.size());
@@ -97,12 +118,18 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
     const Expert& expert = *run.expert;
     const int64_t hidden_size = expert.gate.shape[0];
     MOXIE_CHECK(expert.gate.shape[1] == x.k() && expert.up.shape == expert.gate.shape);
-    MOXIE_CHECK(expert.gate.format == expert.up.format && expert.down.shape[1] == hidden_size);
-    const FormatId x_format = exec.kernels.activation_format(expert.gate.format);
+    MOXIE_CHECK(expert.down.shape[1] == hidden_size);
     const FormatId hidden_format = exec.kernels.activation_format(expert.down.format);
     const int64_t hidden_row_bytes = row_bytes(hidden_format, hidden_size);
     char* hidden = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(run.num_rows * hidden_row_bytes)));
-    runs[i] = {&run, x.as(exec, x_format), x_format, hidden, hidden_format, hidden_row_bytes, 0, 0};
+    runs[i] = {&run,
+               input_for(exec, x, expert.gate),
+               input_for(exec, x, expert.up),
+               hidden,
+               hidden_format,
+               hidden_row_bytes,
+               0,
+               0};
     most_rows = std::max(most_rows, run.num_rows);
     largest_k = std::max(largest_k, hidden_size);
   }
@@ -120,7 +147,7 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
     const PlannedRun& run = run_of_item(runs, item);
     const int64_t begin = (item - run.item_begin) * run.block;
     const int64_t end = std::min(begin + run.block, run.run->expert->gate.shape[0]);
-    hidden_columns(exec, run, activation, x.k(), begin, end, scratch.of(worker), scratch.gemm_bytes);
+    hidden_columns(exec, run, activation, begin, end, scratch.of(worker), scratch.gemm_bytes);
   });
 
   num_items = plan_items(exec, runs, [](const PlannedRun& run) { return run.run->expert->down.shape[0]; });
