@@ -101,8 +101,9 @@ Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, std::string_view patt
 Tokenizer Tokenizer::load(const std::filesystem::path& model_dir) {
   const std::filesystem::path json_path = model_dir / "tokenizer.json";
   const std::filesystem::path model_path = model_dir / "tokenizer.model";
-  const bool has_json = std::filesystem::exists(json_path);
-  if (!has_json && !std::filesystem::exists(model_path)) {
+  std::error_code ignored;  // a file that cannot be looked at is reported when it is read
+  const bool has_json = std::filesystem::exists(json_path, ignored);
+  if (!has_json && !std::filesystem::exists(model_path, ignored)) {
     throw invalid({.where = model_dir.string(), .expected = "tokenizer.json or tokenizer.model", .got = "neither"});
   }
   const std::filesystem::path& path = has_json ? json_path : model_path;
@@ -110,7 +111,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& model_dir) {
   Parts parts =
       has_json ? text::parts_from_json(bytes, path.string()) : text::parts_from_sentencepiece(bytes, path.string());
   const std::filesystem::path config_path = model_dir / "tokenizer_config.json";
-  if (std::filesystem::exists(config_path)) apply_config(config_path, parts);
+  if (std::filesystem::exists(config_path, ignored)) apply_config(config_path, parts);
   return Tokenizer(finished(std::move(parts)));
 }
 

@@ -31,7 +31,7 @@ std::string real(int field, float value) {
   return result;
 }
 
-enum Type { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum Type : uint64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 std::string piece(const std::string& text, float score, Type type = kNormal) {
   return bytes(1, bytes(1, text) + real(2, score) + number(3, type));
