@@ -43,6 +43,30 @@ Error io_error(const char* what, const std::filesystem::path& path) {
   return make_error(ErrorCode::runtime, "{}: {} failed: {}", path.string(), what, std::strerror(errno));
 }
 
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Maps a file where huge pages could lie and asks for them: a page cache that holds large folios (Linux 6.16 on ext4)
+// then serves weights without a TLB miss a page. Elsewhere the advice changes nothing.
+const void* map_aligned(const OpenedFile& file, const std::filesystem::path& path) {
+  void* room = ::mmap(nullptr, file.size + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) throw io_error("mmap", path);
+  const auto begin = reinterpret_cast<uintptr_t>(room);
+  const uintptr_t aligned = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t end = aligned + (file.size + page - 1) / page * page;
+  void* data = ::mmap(reinterpret_cast<void*>(aligned), file.size, PROT_READ, MAP_SHARED | MAP_FIXED, file.fd, 0);
+  if (data == MAP_FAILED) {
+    const Error error = io_error("mmap", path);
+    ::munmap(room, file.size + kHugePage);
+    throw error;
+  }
+  if (aligned > begin) ::munmap(room, aligned - begin);
+  const uintptr_t room_end = begin + (file.size + kHugePage + page - 1) / page * page;
+  if (room_end > end) ::munmap(reinterpret_cast<void*>(end), room_end - end);
+  ::madvise(data, file.size, MADV_HUGEPAGE);
+  return data;
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
@@ -77,11 +101,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   map->path_ = path;
   map->fd_ = file.fd;
   map->size_ = file.size;
-  if (file.size > 0) {
-    void* data = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd, 0);
-    if (data == MAP_FAILED) throw io_error("mmap", path);
-    map->data_ = data;
-  }
+  if (file.size > 0) map->data_ = map_aligned(file, path);
   return map;
 }
 

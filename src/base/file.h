@@ -17,7 +17,8 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes);
 /// A read-only map of a whole regular file; an empty file maps to no bytes. Pages are shared with the page cache.
 class MappedFile {
  public:
-  /// Throws Error{invalid} naming the path and what it is instead (missing, a directory, a pipe, unreadable).
+  /// Maps it 2 MiB aligned and asks for huge pages, which some kernels give to file maps. Throws Error{invalid} naming
+  /// the path and what it is instead (missing, a directory, a pipe, unreadable).
   static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

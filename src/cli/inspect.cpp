@@ -11,6 +11,7 @@
 #include "cli/bandwidth.h"
 #include "cli/cli.h"
 #include "cli/inspection.h"
+#include "cli/model_flags.h"
 #include "spec/config.h"
 #include "spec/names.h"
 #include "store/safetensors.h"
@@ -61,7 +62,10 @@ std::optional<WeightFiles> find_weights(const std::filesystem::path& directory) 
 Inspection inspect(const Options& options) {
   Inspection result;
   result.model = options.model;
-  result.spec = load_config(options.model);
+  std::error_code ignored;
+  const bool is_config = std::filesystem::is_regular_file(options.model, ignored);
+  const std::filesystem::path path = is_config ? std::filesystem::path(options.model) : find_model(options.model);
+  result.spec = load_config(path);
   const ModelSpec& spec = result.spec;
   result.runs = runs_of(spec);
   result.parameters = count_parameters(spec);
@@ -72,8 +76,7 @@ Inspection inspect(const Options& options) {
   if (result.context > spec.max_position) {
     throw make_error(ErrorCode::usage, "--context {}: the model allows at most {}", result.context, spec.max_position);
   }
-  std::error_code ignored;
-  if (std::filesystem::is_directory(options.model, ignored)) result.files = find_weights(options.model);
+  if (!is_config) result.files = find_weights(path);
   result.decode = decode_step(spec, result.formats, options.batch, result.context, kEngineKvBytes);
   if (options.bandwidth_gb) {
     result.bandwidth = *options.bandwidth_gb * 1e9;
@@ -234,7 +237,8 @@ void print_text(const Inspection& in) {
 void add_inspect(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("inspect", "What a model is and what it costs; works from a config.json alone");
   auto options = std::make_shared<Options>();
-  verb->add_option("model", options->model, "A model directory or a config.json")->required();
+  verb->add_option("model", options->model, "Model directory, org/name in the Hugging Face cache, or a config.json")
+      ->required();
   verb->add_option("--context", options->context, "Tokens in the cache for the estimates (default: up to 4096)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 48));
   verb->add_option("--batch", options->batch, "Sequences decoded together")

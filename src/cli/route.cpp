@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/model_flags.h"
+#include "report/router_facts.h"
 #include "report/routing_page.h"
 #include "report/routing_summary.h"
 #include "report/routing_terminal.h"
@@ -87,15 +88,6 @@ int terminal_width() {
   return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
 }
 
-std::vector<std::pair<std::string, std::string>> record_lines(const MoeSpec& ffn) {
-  std::vector<std::pair<std::string, std::string>> lines;
-  const json::Value record = router_record(ffn);
-  for (const json::Member& member : record.members()) {
-    lines.emplace_back(member.key, member.value.is_string() ? member.value.as_string() : member.value.dump());
-  }
-  return lines;
-}
-
 void route(const RouteFlags& flags) {
   LoadedModel loaded(flags.model, {}, !flags.as_json);
   const MoeSpec& ffn = first_moe(loaded);
@@ -107,6 +99,10 @@ void route(const RouteFlags& flags) {
   std::vector<std::string> tokens;
   for (const int32_t id : ids) tokens.push_back(loaded.tokenizer().token_bytes(id));
   const RoutingSummary summary = summarize(trace);
+  const std::string drawing =
+      flags.as_json ? ""
+                    : routing_terminal(trace, summary, tokens,
+                                       {.color = colour_stdout(), .width = terminal_width(), .layer = flags.layer});
 
   if (!flags.trace.empty()) {
     write_routing_trace(flags.trace, trace);
@@ -116,15 +112,14 @@ void route(const RouteFlags& flags) {
     AtomicFile page(flags.html);
     page.write(
         routing_page(trace, tokens,
-                     {.model = loaded.directory().filename().string(), .source = source, .router = record_lines(ffn)}));
+                     {.model = loaded.directory().filename().string(), .source = source, .router = router_facts(ffn)}));
     page.commit();
     say(fmt::format("page   {}", flags.html));
   }
   if (flags.as_json) {
     print_json(to_json(summary, tokens));
   } else {
-    fmt::print("{}", routing_terminal(trace, summary, tokens,
-                                      {.color = colour_stdout(), .width = terminal_width(), .layer = flags.layer}));
+    fmt::print("{}", drawing);
   }
 }
 

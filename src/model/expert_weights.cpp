@@ -7,6 +7,13 @@ std::string numbered(const std::string& pattern, int64_t number) {
   return fmt::format(fmt::runtime(pattern), number);
 }
 
+// "gate_proj.weight" -> "gate_proj.bias"
+std::string bias_name(std::string weight) {
+  constexpr std::string_view ending = "weight";
+  MOXIE_CHECK(weight.ends_with(ending));
+  return weight.replace(weight.size() - ending.size(), ending.size(), "bias");
+}
+
 // Where gate and up stand among the 2F rows (or columns) of a stacked tensor.
 struct Halves {
   int64_t up_begin, step;
@@ -28,19 +35,25 @@ View strided_rows(const View& matrix, int64_t begin, int64_t step, int64_t count
   return rows;
 }
 
+// Whether a part of an MXFP4 tensor is there as bytes of that shape; a fault is remembered.
+bool has_bytes(Binder& binder, const std::string& name, const View& found, const Shape& shape) {
+  if (found.format == FormatId::u8 && found.shape == shape) return true;
+  binder.misshaped(name, "u8 " + shape.str(), fmt::format("{} {}", format_name(found.format), found.shape.str()));
+  return false;
+}
+
 // gpt-oss's MXFP4: NAME_blocks u8 [E, N, K/32, 16] and NAME_scales u8 [E, N, K/32] as one mxfp4 view [E, N, K].
 View bind_mxfp4(Binder& binder, const std::string& name, int64_t e, int64_t n, int64_t k) {
   const View* blocks = binder.raw(name + "_blocks");
   const View* scales = binder.raw(name + "_scales");
   if (blocks == nullptr || scales == nullptr) return {};
-  if (k % 32 != 0 || blocks->format != FormatId::u8 || !(blocks->shape == Shape{e, n, k / 32, 16})) {
-    binder.misshaped(name + "_blocks", fmt::format("u8 [{}, {}, {}/32, 16]", e, n, k), *blocks);
+  if (k % 32 != 0) {
+    binder.misshaped(name + "_blocks", fmt::format("rows of {} elements", k), "whole blocks of 32");
     return {};
   }
-  if (scales->format != FormatId::u8 || !(scales->shape == Shape{e, n, k / 32})) {
-    binder.misshaped(name + "_scales", fmt::format("u8 [{}, {}, {}]", e, n, k / 32), *scales);
-    return {};
-  }
+  const bool blocks_fit = has_bytes(binder, name + "_blocks", *blocks, {e, n, k / 32, 16});
+  const bool scales_fit = has_bytes(binder, name + "_scales", *scales, {e, n, k / 32});
+  if (!blocks_fit || !scales_fit) return {};
   View view = dense_view(blocks->data, FormatId::mxfp4, {e, n, k});
   view.scales = scales->data;
   view.scale_row_bytes = k / 32;
@@ -129,8 +142,13 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
   weights.bank.experts.resize(static_cast<size_t>(ffn.num_experts));
   if (ffn.is_dense()) {
     const std::string at = prefix + "mlp.";
-    weights.bank.experts[0] =
-        bind_expert(binder, at + names.dense_gate, at + names.dense_up, at + names.dense_down, f, h);
+    Expert& expert = weights.bank.experts[0];
+    expert = bind_expert(binder, at + names.dense_gate, at + names.dense_up, at + names.dense_down, f, h);
+    if (ffn.expert_bias) {
+      expert.gate_bias = binder.vector(bias_name(at + names.dense_gate), f);
+      expert.up_bias = binder.vector(bias_name(at + names.dense_up), f);
+      expert.down_bias = binder.vector(bias_name(at + names.dense_down), h);
+    }
     return weights;
   }
   // transformers 5 writes the block as "mlp." whatever the family called it
@@ -138,7 +156,7 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
   const std::string router = binder.has(at + names.router) ? at + names.router : prefix + names.ffn + names.router;
   weights.router = binder.matrix(router, ffn.num_experts, h);
   if (ffn.router_bias) {
-    weights.router_bias = binder.vector(router.substr(0, router.size() - 6) + "bias", ffn.num_experts);
+    weights.router_bias = binder.vector(bias_name(router), ffn.num_experts);
   }
   if (ffn.select_bias) weights.expert_bias = binder.vector(at + names.expert_bias, ffn.num_experts);
   if (names.expert_gate.empty() || binder.has(at + names.stacked_gate_up)) {

@@ -65,9 +65,8 @@ class SafetensorsFile {
 };
 
 /// All tensors of a checkpoint: one .safetensors file, or a directory with model.safetensors, or with
-/// model.safetensors.index.json and its shards. Opening maps every file and reads the headers only. The kernel is given
-/// no advice on the maps: weights are read in long runs, which its default read-ahead serves, and asking for whole
-/// files (WILLNEED) would push out memory of models larger than RAM.
+/// model.safetensors.index.json and its shards. Opening maps every file and reads the headers only. The kernel is not
+/// asked to read ahead (WILLNEED): that would push out memory of models larger than RAM.
 class Checkpoint {
  public:
   /// Throws Error{invalid} as SafetensorsFile does, and listing shards that are missing, tensors the index and the
