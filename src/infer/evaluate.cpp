@@ -48,7 +48,7 @@ double negative_log_likelihood(std::span<const float> logits, int32_t id) {
   const double max = *std::max_element(logits.begin(), logits.end());
   double total = 0;
   for (const float logit : logits) total += std::exp(logit - max);
-  return std::log(total) + max - logits[static_cast<size_t>(id)];
+  return std::log(total) + (max - logits[static_cast<size_t>(id)]);
 }
 
 EvalResult evaluate(Engine& engine, std::span<const int32_t> ids, const EvalOptions& options,

@@ -23,18 +23,25 @@ double Generation::decode_rate() const {
 
 StopFilter::StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {
   std::erase(stops_, "");
-  for (const std::string& stop : stops_) longest_ = std::max(longest_, stop.size());
 }
 
 std::string StopFilter::push(std::string_view text) {
   if (found_) return "";
   if (stops_.empty()) return std::string(text);
   held_ += text;
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
-  if (first != std::string::npos) {
+  // the first to be complete counts, so that it does not matter how the text was cut into pieces
+  size_t begin = 0, end = std::string::npos;
+  for (const std::string& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at == std::string::npos) continue;
+    if (at + stop.size() < end || (at + stop.size() == end && at < begin)) {
+      begin = at;
+      end = at + stop.size();
+    }
+  }
+  if (end != std::string::npos) {
     found_ = true;
-    return held_.substr(0, first);
+    return held_.substr(0, begin);
   }
   // the longest end of the text that begins a stop string waits
   size_t keep = 0;
@@ -54,9 +61,14 @@ std::string StopFilter::finish() {
 
 Generation generate(Engine& engine, const Tokenizer& tokenizer, Sequence& sequence, Sampler& sampler,
                     const GenerateOptions& options, const std::function<void(std::string_view)>& on_text) {
+  if (sequence.num_pending() == 0) {
+    throw make_error(ErrorCode::usage, "the prompt has no tokens: say at least one character");
+  }
   Generation result;
   result.prompt_tokens = sequence.num_pending();
   const int64_t prompt_length = sequence.num_tokens();
+  const int64_t room = engine.model().max_context() - prompt_length + 1;
+  result.ids.reserve(static_cast<size_t>(std::min(options.max_new_tokens, room)));
   StreamDecoder decoder(tokenizer);
   StopFilter filter(options.stop_strings);
   const auto emit = [&](const std::string& text) {
@@ -84,21 +96,20 @@ Generation generate(Engine& engine, const Tokenizer& tokenizer, Sequence& sequen
       break;
     }
     result.ids.push_back(id);
+    const bool full = sequence.num_tokens() == engine.model().max_context();
+    if (!full) sequence.append(id);
     emit(filter.push(decoder.push(id)));
-    if (filter.found()) {
-      result.reason = FinishReason::stop_string;
-      break;
-    }
+    if (filter.found()) break;
     if (static_cast<int64_t>(result.ids.size()) == options.max_new_tokens) break;
-    if (sequence.num_tokens() == engine.model().max_context()) {
+    if (full) {
       result.reason = FinishReason::context;
       break;
     }
-    sequence.append(id);
     logits = engine.prefill(sequence);
   }
   result.decode_seconds = seconds_since(first_token);
   emit(filter.push(decoder.finish()));
+  if (filter.found()) result.reason = FinishReason::stop_string;
   emit(filter.finish());
   return result;
 }

@@ -33,7 +33,8 @@ struct Generation {
   double decode_rate() const;
 };
 
-/// Holds text back while it may be the beginning of a stop string.
+/// Holds text back while it may be the beginning of a stop string. The stop string that is complete first ends the
+/// text, of two that end together the longer one.
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops);
@@ -44,13 +45,13 @@ class StopFilter {
 
  private:
   std::vector<std::string> stops_;
-  size_t longest_ = 0;
   std::string held_;
   bool found_ = false;
 };
 
 /// Answers a sequence whose pending tokens are the prompt. `on_text` receives each piece of valid UTF-8 as it comes.
-/// The generated tokens are left in the sequence. Ends with FinishReason::context when the context is full.
+/// The generated tokens are left in the sequence, the last one pending; with FinishReason::context it found no room.
+/// Throws Error{usage} if nothing is pending.
 Generation generate(Engine& engine, const Tokenizer& tokenizer, Sequence& sequence, Sampler& sampler,
                     const GenerateOptions& options, const std::function<void(std::string_view)>& on_text);
 

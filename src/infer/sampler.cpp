@@ -82,11 +82,8 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
   if (params_.temperature == 0) return greedy_token(logits_);
   refuse_nan(logits_);
 
-  const auto temperature = static_cast<float>(params_.temperature);
   candidates_.clear();
-  for (size_t id = 0; id < logits_.size(); ++id) {
-    candidates_.push_back({logits_[id] / temperature, static_cast<int32_t>(id), 0});
-  }
+  for (size_t id = 0; id < logits_.size(); ++id) candidates_.push_back({logits_[id], static_cast<int32_t>(id), 0});
   const auto better = [](const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   };
@@ -105,7 +102,9 @@ int32_t Sampler::draw() {
   for (const Candidate& c : candidates_) max = std::max(max, c.logit);
   double total = 0;
   for (Candidate& c : candidates_) {
-    c.probability = std::isinf(max) ? (c.logit == max ? 1.0 : 0.0) : std::exp(static_cast<double>(c.logit - max));
+    // the maximum goes off before the division, so that no temperature, however small, overflows
+    const double below = static_cast<double>(c.logit) - static_cast<double>(max);
+    c.probability = c.logit == max ? 1 : std::exp(below / params_.temperature);
     total += c.probability;
   }
   if (params_.top_p < 1) {  // candidates stand in falling order: keep the shortest run that reaches top_p
