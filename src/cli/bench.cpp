@@ -200,6 +200,7 @@ void add_bench(CLI::App& app) {
   flags->model.declare_model(*verb);
   verb->add_option("-p,--prompt", flags->prompt, "Prefill lengths")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
   verb->add_option("-n,--num-tokens", flags->generate, "Tokens to decode; 0: no decode test")
@@ -207,10 +208,12 @@ void add_bench(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("-b,--batch", flags->batch, "Sequences decoded together")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->capture_default_str();
   verb->add_option("-t,--threads", flags->threads, "Thread counts (default: as many as this process may use)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   verb->add_option("-r,--repeats", flags->repeats, "Repeats of each test; the median is printed")
       ->check(CLI::Range(1, 1000))

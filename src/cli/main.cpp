@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
   ::sigaction(SIGBUS, &action, nullptr);
 
   CLI::App app("moxie runs, shows and measures Mixture-of-Experts language models.", "moxie");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // none is told below: CLI11 would not name an unknown verb
   app.set_version_flag("--version", std::string(moxie::moxie_version()));
   moxie::cli::add_run(app);
   moxie::cli::add_inspect(app);
@@ -42,6 +42,10 @@ int main(int argc, char** argv) {
   moxie::cli::add_doctor(app);
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) {
+      fmt::print(stderr, "{}", app.help());
+      return static_cast<int>(moxie::ErrorCode::usage);
+    }
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : static_cast<int>(moxie::ErrorCode::usage);
@@ -57,7 +61,7 @@ int main(int argc, char** argv) {
     print_error(error.what());
     return static_cast<int>(moxie::ErrorCode::runtime);
   }
-  if (std::fflush(stdout) != 0) {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     print_error("stdout cannot be written");
     return static_cast<int>(moxie::ErrorCode::runtime);
   }

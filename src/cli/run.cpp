@@ -1,6 +1,9 @@
 // moxie run: continues a prompt, answers a question, or chats.
 #include <signal.h>
 
+#include <cerrno>
+#include <charconv>
+#include <cstring>
 #include <iostream>
 #include <random>
 
@@ -21,7 +24,8 @@ void on_interrupt(int) {
 
 struct RunFlags {
   ModelFlags model;
-  std::string prompt, system;
+  std::optional<std::string> prompt;  // "" is a prompt too
+  std::string system;
   int64_t num_tokens = 128;
   std::optional<double> temperature, top_p, min_p, repeat_penalty;
   std::optional<int64_t> top_k;
@@ -44,13 +48,16 @@ SamplingParams sampling(const RunFlags& flags, const GenerationConfig& config) {
   params.frequency_penalty = flags.frequency_penalty;
   params.seed = flags.seed.value_or(std::random_device{}());
   for (const std::string& entry : flags.logit_bias) {
-    const size_t equals = entry.find('=');
-    try {
-      if (equals == std::string::npos) throw std::invalid_argument(entry);
-      params.logit_bias.emplace_back(std::stoi(entry.substr(0, equals)), std::stod(entry.substr(equals + 1)));
-    } catch (const std::exception&) {
+    int32_t id = 0;
+    double bias = 0;
+    const char* end = entry.data() + entry.size();
+    const auto id_read = std::from_chars(entry.data(), end, id);
+    const bool has_id = id_read.ec == std::errc() && id_read.ptr != end && *id_read.ptr == '=';
+    const auto bias_read = has_id ? std::from_chars(id_read.ptr + 1, end, bias) : std::from_chars_result{};
+    if (!has_id || bias_read.ec != std::errc() || bias_read.ptr != end) {
       throw make_error(ErrorCode::usage, "--logit-bias {}: expected TOKEN_ID=NUMBER", printable(entry));
     }
+    params.logit_bias.emplace_back(id, bias);
   }
   return params;
 }
@@ -65,8 +72,8 @@ std::vector<int32_t> stop_ids(LoadedModel& loaded, const GenerationConfig& confi
 }
 
 void print_piece(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  throw make_error(ErrorCode::runtime, "stdout cannot be written: {}", std::strerror(errno));
 }
 
 std::string speed_line(const Generation& generation) {
@@ -83,7 +90,7 @@ json::Value to_json(const RunFlags& flags, LoadedModel& loaded, const Generation
   timing.set("decode_tokens_per_second", generation.decode_rate());
   sampler.set("temperature", params.temperature).set("top_k", params.top_k).set("top_p", params.top_p);
   sampler.set("min_p", params.min_p).set("repetition_penalty", params.repetition_penalty).set("seed", params.seed);
-  out.set("schema_version", 1).set("model", flags.model.model).set("prompt", flags.prompt);
+  out.set("schema_version", 1).set("model", flags.model.model).set("prompt", *flags.prompt);
   out.set("text", generation.text).set("ids", std::move(ids));
   out.set("finish_reason", finish_name(generation.reason)).set("prompt_tokens", generation.prompt_tokens);
   out.set("sampling", std::move(sampler)).set("timing", std::move(timing));
@@ -103,16 +110,15 @@ void answer_once(const RunFlags& flags, LoadedModel& loaded, const std::optional
   if (chat_template && !flags.raw) {
     std::vector<ChatMessage> messages;
     if (!flags.system.empty()) messages.push_back({"system", flags.system});
-    messages.push_back({"user", flags.prompt});
+    messages.push_back({"user", *flags.prompt});
     ids = encode_chat(loaded.tokenizer(), *chat_template, messages);
   } else {
-    ids = loaded.tokenizer().encode(flags.prompt);
+    ids = loaded.tokenizer().encode(*flags.prompt);
   }
-  if (ids.empty()) throw make_error(ErrorCode::usage, "the prompt has no tokens: say at least one character");
   const SamplingParams params = sampling(flags, config);
   Sampler sampler(params, loaded.spec().vocab_size);
   Sequence sequence(loaded.engine(), ids);
-  if (!flags.as_json && (!chat_template || flags.raw)) print_piece(flags.prompt);  // a continuation reads on from it
+  if (!flags.as_json && (!chat_template || flags.raw)) print_piece(*flags.prompt);  // a continuation reads on from it
   const auto on_text = [&](std::string_view text) {
     if (!flags.as_json) print_piece(text);
   };
@@ -186,10 +192,8 @@ void run(RunFlags& flags) {
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   ::sigaction(SIGINT, &action, nullptr);
-  const bool one_shot = !flags.prompt.empty() || !stdin_is_terminal() || flags.as_json;
-  if (flags.prompt.empty() && one_shot) {
-    flags.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  }
+  const bool one_shot = flags.prompt || !stdin_is_terminal() || flags.as_json;
+  if (!flags.prompt && one_shot) flags.prompt = std::string(std::istreambuf_iterator<char>(std::cin), {});
   LoadedModel loaded(flags.model, {.pin = true}, !flags.as_json);
   const GenerationConfig config = GenerationConfig::load(loaded.directory());
   const std::optional<ChatTemplate> chat_template = ChatTemplate::load(loaded.directory());
@@ -217,8 +221,9 @@ void add_run(CLI::App& app) {
   verb->add_option("--repeat-penalty", flags->repeat_penalty, "Divide the logits of tokens seen; 1 is off");
   verb->add_option("--presence-penalty", flags->presence_penalty, "Subtract once for each token generated before");
   verb->add_option("--frequency-penalty", flags->frequency_penalty, "Subtract for each time a token was generated");
-  verb->add_option("--logit-bias", flags->logit_bias, "TOKEN_ID=NUMBER, added to that logit; may be repeated");
-  verb->add_option("--stop", flags->stop, "End before this text; may be repeated");
+  verb->add_option("--logit-bias", flags->logit_bias, "TOKEN_ID=NUMBER, added to that logit; may be repeated")
+      ->allow_extra_args(false);  // one value a flag: what follows may be MODEL or the prompt
+  verb->add_option("--stop", flags->stop, "End before this text; may be repeated")->allow_extra_args(false);
   verb->add_option("--seed", flags->seed, "Seed of the sampler (default: a random one)");
   verb->add_option("--system", flags->system, "System message, for models with a chat template");
   verb->add_flag("--raw", flags->raw, "Continue the prompt as it is, without the chat template");
