@@ -29,8 +29,8 @@ bool ignorable(const std::string& name, int64_t num_layers, int64_t num_mtp_laye
 
 }  // namespace
 
-void Binder::misshaped(const std::string& name, const std::string& expected, const View& got) {
-  misshaped_.push_back(fmt::format("{}: expected {}, got {}", name, expected, got.shape.str()));
+void Binder::misshaped(const std::string& name, const std::string& expected, const std::string& got) {
+  misshaped_.push_back(fmt::format("{}: expected {}, got {}", name, expected, got));
 }
 
 bool Binder::computable(const std::string& name, const View& view) {
@@ -54,7 +54,7 @@ View Binder::tensor(const std::string& name, const Shape& shape) {
   const View* found = raw(name);
   if (found == nullptr) return {};
   if (!(found->shape == shape)) {
-    misshaped(name, shape.str(), *found);
+    misshaped(name, shape.str(), found->shape.str());
     return {};
   }
   return computable(name, *found) ? *found : View{};
@@ -68,7 +68,7 @@ const float* Binder::vector(const std::string& name, int64_t size) {
   const View* found = raw(name);
   if (found == nullptr) return nullptr;
   if (found->shape.num_elems() != size) {  // [E, n] biases are bound as one run of numbers
-    misshaped(name, fmt::format("{} elements", size), *found);
+    misshaped(name, fmt::format("{} elements", size), found->shape.str());
     return nullptr;
   }
   if (!computable(name, *found)) return nullptr;

@@ -30,7 +30,7 @@ class Binder {
   /// A dense [count, K] copy of columns begin, begin + step, ... of an in-major matrix [K, N].
   View transposed(const View& in_major, int64_t begin, int64_t step, int64_t count);
 
-  void misshaped(const std::string& name, const std::string& expected, const View& got);
+  void misshaped(const std::string& name, const std::string& expected, const std::string& got);
 
   /// Throws Error{invalid} listing what is missing, misshaped, uncomputable, or extra (not looked up, not ignorable).
   void finish(const std::string& source, int64_t num_layers, int64_t num_mtp_layers);

@@ -48,7 +48,7 @@ View bind_mxfp4(Binder& binder, const std::string& name, int64_t e, int64_t n, i
   const View* scales = binder.raw(name + "_scales");
   if (blocks == nullptr || scales == nullptr) return {};
   if (k % 32 != 0) {
-    binder.misshaped(name + "_blocks", fmt::format("rows of {} elements", k), "whole blocks of 32");
+    binder.misshaped(name + "_blocks", "rows of whole blocks of 32", fmt::format("rows of {}", k));
     return {};
   }
   const bool blocks_fit = has_bytes(binder, name + "_blocks", *blocks, {e, n, k / 32, 16});

@@ -19,11 +19,16 @@ KvCache::KvCache(const ModelSpec& spec, int64_t num_pages)
   v_row_floats_ = latent_ ? k_row_floats_ : attention.v_head_dim;
   values_begin_ = num_heads_ * kKeyBlock * k_row_floats_;
   layer_floats_ = kKeyBlock * floats_per_token(attention);
-  bytes_ = static_cast<size_t>(num_pages * num_layers_ * layer_floats_) * sizeof(float);
-  void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Pages come from flags and configs: their number may be anything.
+  const auto page_bytes = static_cast<size_t>(num_layers_ * layer_floats_) * sizeof(float);
+  void* memory = MAP_FAILED;
+  if (num_pages <= INT32_MAX && !__builtin_mul_overflow(static_cast<size_t>(num_pages), page_bytes, &bytes_)) {
+    memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  }
   if (memory == MAP_FAILED) {
     throw make_error(ErrorCode::does_not_fit,
-                     "KV cache of {} pages ({} bytes) cannot be reserved; use a smaller context", num_pages, bytes_);
+                     "KV cache of {} pages of {} bytes cannot be reserved; use a smaller context", num_pages,
+                     page_bytes);
   }
   data_ = static_cast<float*>(memory);
   free_.reserve(static_cast<size_t>(num_pages));
