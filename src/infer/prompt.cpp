@@ -15,13 +15,10 @@ std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const ChatTemplate&
   context.set("bos_token", tokenizer.bos() ? tokenizer.token_bytes(*tokenizer.bos()) : "");
   context.set("eos_token", tokenizer.eos() ? tokenizer.token_bytes(*tokenizer.eos()) : "");
 
-  std::vector<int32_t> ids;
-  for (const PromptSegment& segment : chat_template.render(context)) {
-    const std::vector<int32_t> part =
-        tokenizer.encode(segment.text, {.add_special = false, .parse_special = !segment.from_user});
-    ids.insert(ids.end(), part.begin(), part.end());
-  }
-  return ids;
+  const std::vector<PromptSegment> segments = chat_template.render(context);
+  std::vector<MarkedText> stretches;
+  for (const PromptSegment& segment : segments) stretches.push_back({segment.text, segment.from_user});
+  return tokenizer.encode(stretches);
 }
 
 }  // namespace moxie

@@ -40,6 +40,32 @@ class Encoder {
         });
   }
 
+  /// One stretch: `control` finds tokens in it, or is null for a user's text. Text waits for what joins it.
+  void add_stretch(std::string_view text, const TokenFinder* control) {
+    if (control == nullptr || control->empty()) {
+      waiting_ += text;
+      return;
+    }
+    control->split(
+        text, [&](std::string_view segment) { waiting_ += segment; },
+        [&](int32_t id) {
+          flush();
+          ids_.push_back(id);
+          anything_ = true;
+        });
+  }
+
+  /// Encodes the text that waits.
+  void flush() {
+    if (waiting_.empty()) return;
+    std::string whole, held;
+    append_whole_utf8(whole, held, waiting_);
+    if (!held.empty()) whole += kReplacement;
+    encode_segment(whole, !anything_);
+    anything_ = true;
+    waiting_.clear();
+  }
+
   void encode_word(std::string_view word) {
     if (word.size() > WordCache::kMaxWord) {
       parts_.bpe.encode(word, ids_);
@@ -85,7 +111,9 @@ class Encoder {
   const TokenFinder& normalized_;
   WordCache cache_;
   std::vector<int32_t>& ids_;
-  std::string buffer_;  // the segment, normalised
+  std::string buffer_;     // the segment, normalised
+  std::string waiting_;    // stretches whose end is not known yet
+  bool anything_ = false;  // of the prompt has been encoded
   PreTokenizerRun run_;
 };
 
@@ -116,6 +144,22 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   }
   encoder.encode(text);
   if (options.add_special) ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());
+  return ids;
+}
+
+std::vector<int32_t> Tokenizer::encode(std::span<const MarkedText> stretches) const {
+  std::vector<int32_t> ids;
+  size_t bytes = 0;
+  for (const MarkedText& stretch : stretches) bytes += stretch.text.size();
+  text::Encoder encoder(*parts_, {.parse_special = false}, bytes, ids);
+  std::string joined;  // a control token may span two stretches of the template
+  for (size_t i = 0; i < stretches.size(); ++i) {
+    joined += stretches[i].text;
+    if (i + 1 < stretches.size() && stretches[i + 1].from_user == stretches[i].from_user) continue;
+    encoder.add_stretch(joined, stretches[i].from_user ? nullptr : &*parts_->raw);
+    joined.clear();
+  }
+  encoder.flush();
   return ids;
 }
 

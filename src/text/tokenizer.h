@@ -25,6 +25,12 @@ struct EncodeOptions {
   bool parse_special = true;
 };
 
+/// A stretch of a prompt, and whether it came from a user: then it stays text, as with parse_special = false.
+struct MarkedText {
+  std::string_view text;
+  bool from_user;
+};
+
 /// One tokenizer; immutable, cheap to copy, safe to use from many threads.
 class Tokenizer {
  public:
@@ -47,6 +53,11 @@ class Tokenizer {
   /// token_bytes of the ids join to the text; any other reads U+FFFD for each maximal broken sequence.
   /// Throws Error{invalid} if the file's own patterns or replacements run away on this text.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  /// A prompt made of stretches, without special tokens around it. Control tokens are recognised only where a template
+  /// wrote them whole; between them the text is encoded as one, so words may span the edges of stretches. Bytes that
+  /// are not UTF-8 read as U+FFFD.
+  std::vector<int32_t> encode(std::span<const MarkedText> stretches) const;
 
   /// Valid UTF-8 always: U+FFFD for each maximal broken sequence. Ids that are no token (padding rows of a model)
   /// add nothing.
