@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace moxie {
 namespace {
 
@@ -63,11 +65,15 @@ TEST(Prompt, words_span_the_edge_between_template_and_message) {
   EXPECT_EQ(ids, expected);
 }
 
-TEST(Prompt, bytes_that_are_not_utf8_become_replacement_characters) {
+TEST(Prompt, a_message_that_is_not_utf8_is_refused) {
+  EXPECT_THROW(encode_chat(tiny_tokenizer(), chat(), {{"user", "a\xff"}}), Error);
+}
+
+TEST(Prompt, marked_stretches_read_bytes_that_are_not_utf8_as_replacement_characters) {
   const Tokenizer tokenizer = tiny_tokenizer();
-  const auto ids = encode_chat(tokenizer, chat(), {{"user", "a\xff\x62"}});
-  EXPECT_EQ(tokenizer.decode(ids, false),
-            "user\na\xef\xbf\xbd"
+  const MarkedText stretches[] = {{"a\xff", true}, {"b<|end|>", false}};
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode(stretches), false),
+            "a\xef\xbf\xbd"
             "b<|end|>");
 }
 
