@@ -37,7 +37,7 @@ int64_t plan_items(const Exec& exec, std::span<PlannedRun> runs, Columns columns
   int64_t num_items = 0;
   for (PlannedRun& run : runs) {
     const int64_t n = columns(run);
-    run.block = column_block(exec, n, static_cast<int64_t>(runs.size()));
+    run.block = column_block(exec, run.run->num_rows, n, static_cast<int64_t>(runs.size()));
     run.item_begin = num_items;
     num_items += (n + run.block - 1) / run.block;
   }

@@ -7,15 +7,15 @@ namespace {
 
 constexpr int64_t kItemsPerThread = 8;
 constexpr int64_t kSmallestBlock = 24;  // a few register tiles
-constexpr int64_t kLargestBlock = 192;
 constexpr int64_t kRowsWorthThreads = 8;
 
 }  // namespace
 
-int64_t column_block(const Exec& exec, int64_t num_columns, int64_t num_jobs) {
+int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs) {
   const int64_t items = std::max<int64_t>(1, kItemsPerThread * exec.pool.size() / num_jobs);
   const int64_t block = (num_columns + items - 1) / items;
-  return std::clamp((block + kSmallestBlock - 1) / kSmallestBlock * kSmallestBlock, kSmallestBlock, kLargestBlock);
+  return std::clamp((block + kSmallestBlock - 1) / kSmallestBlock * kSmallestBlock, kSmallestBlock,
+                    gemm_column_block(num_rows));
 }
 
 Rows::Encoded Rows::as(Exec& exec, FormatId format) {
@@ -50,7 +50,7 @@ void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     const View& w = jobs[i].w;
     MOXIE_CHECK(w.shape.rank() == 2 && w.shape[1] == x.k());
-    const int64_t block = column_block(exec, w.shape[0], static_cast<int64_t>(jobs.size()));
+    const int64_t block = column_block(exec, x.num_rows(), w.shape[0], static_cast<int64_t>(jobs.size()));
     const FormatId format = exact ? FormatId::f32 : exec.kernels.activation_format(w.format);
     parts[i] = {&jobs[i], format, x.as(exec, format), block, num_items};
     num_items += (w.shape[0] + block - 1) / block;

@@ -44,8 +44,8 @@ struct LinearJob {
 /// format (the router: its ties decide experts).
 void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact = false);
 
-/// Columns that one work item computes when `num_jobs` products of `num_columns` share a parallel region: whole kernel
-/// tiles, several items a thread.
-int64_t column_block(const Exec& exec, int64_t num_columns, int64_t num_jobs);
+/// Columns that one work item computes when `num_jobs` products of num_rows x num_columns share a parallel region:
+/// whole kernel tiles, several items a thread, at most what the kernels like.
+int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs);
 
 }  // namespace moxie

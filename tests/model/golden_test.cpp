@@ -138,9 +138,10 @@ TEST_P(Golden, chosen_experts_match) {
       if (found != nullptr && found->view.shape.num_elems() == tokens * ffn.num_experts) scores = found;
     }
     if (scores != nullptr) {
-      EXPECT_LE(largest_difference(scores->view.f32(), tap_.taken.at(fmt::format("layers.{}.router_logits", layer)).data(),
-                                   tokens * ffn.num_experts),
-                kTolerance);
+      EXPECT_LE(
+          largest_difference(scores->view.f32(), tap_.taken.at(fmt::format("layers.{}.router_logits", layer)).data(),
+                             tokens * ffn.num_experts),
+          kTolerance);
     }
     const bool by_logits = scores != nullptr && ffn.groups == GroupScore::none && !ffn.select_bias;
     if (!by_id && !by_logits) continue;
@@ -150,8 +151,7 @@ TEST_P(Golden, chosen_experts_match) {
       if (by_id) {
         const View& v = chosen->view;
         for (int64_t j = 0; j < k; ++j) {
-          expected[static_cast<size_t>(j)] =
-              static_cast<int32_t>(static_cast<const int64_t*>(v.data)[t * k + j]);
+          expected[static_cast<size_t>(j)] = static_cast<int32_t>(static_cast<const int64_t*>(v.data)[t * k + j]);
         }
       } else {
         const float* row = scores->view.f32() + t * ffn.num_experts;
