@@ -17,10 +17,12 @@ namespace moxie {
 
 inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one attention block
 
+inline constexpr int64_t kDirectRows = 16;  // up to here gemm reads weights where they lie; beyond, it copies blocks
+
 /// Columns of one gemm call when a product is split over threads. Many rows: wide, since a call copies its rows of x,
-/// which at 192 columns costs 2%. Up to 8 rows nothing is copied: narrow, so that threads end together.
+/// which at 192 columns costs 2%. Few rows: narrow, so that threads end together.
 constexpr int64_t gemm_column_block(int64_t num_rows) {
-  return num_rows <= 8 ? 72 : 192;
+  return num_rows <= kDirectRows ? 64 : 192;
 }
 
 /// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.

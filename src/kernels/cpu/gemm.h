@@ -13,7 +13,6 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int64_t kDirectRows = 8;   // up to here weights are not copied
 constexpr int64_t kBlockSteps = 64;  // steps of k copied at once: a panel of w stays in L1 beside a tile of x
 constexpr int64_t kBlockRows = 128;  // rows of x copied at once, and
 constexpr int64_t kBlockCols = 192;  // columns whose sums wait for the next block of k: together about L2
