@@ -50,7 +50,7 @@ struct CgroupLimits {
 CgroupLimits cgroup_limits(const std::filesystem::path& root = "/");
 
 /// Threads worth starting: min(cpus in the affinity mask, quota rounded up), at least 1. Without arguments it asks for
-/// the calling thread, so ask before threads are pinned.
+/// the calling thread.
 int usable_threads(int affinity_cpus, const CgroupLimits& limits);
 int usable_threads();
 

@@ -46,7 +46,6 @@ ThreadPool::ThreadPool(int num_threads, bool pin) {
     threads_.emplace_back([this, worker] { work(worker); });
     if (pin) pin_to_allowed_cpu(threads_.back().native_handle(), worker);
   }
-  if (pin && num_threads > 1) pin_to_allowed_cpu(pthread_self(), 0);
 }
 
 ThreadPool::~ThreadPool() {

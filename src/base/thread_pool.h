@@ -13,7 +13,8 @@ namespace moxie {
 /// futex: on a shared host a spinning thread may hold the very core another one needs.
 class ThreadPool {
  public:
-  /// `pin`: binds worker i (and the calling thread) to the i-th CPU this process may use.
+  /// `pin`: binds each worker i > 0 to the i-th CPU this process may use. The caller stays free (threads it starts
+  /// would inherit its binding); the CPU that is left is the one it finds idle.
   explicit ThreadPool(int num_threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
