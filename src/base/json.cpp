@@ -2,6 +2,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <unordered_map>
@@ -235,7 +236,14 @@ Value parse(std::string_view text, const ParseOptions& options) {
 
 std::string quote(std::string_view text) {
   std::string out = "\"";
-  for (const char c : text) {
+  for (size_t at = 0; at < text.size();) {
+    const int length = utf8_sequence_length(text, at);
+    if (length != 1) {  // JSON is UTF-8, whatever a user typed
+      out += length == 0 ? "\xef\xbf\xbd" : text.substr(at, static_cast<size_t>(length));
+      at += static_cast<size_t>(std::max(length, 1));
+      continue;
+    }
+    const char c = text[at++];
     switch (c) {
       case '"':
         out += "\\\"";

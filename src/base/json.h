@@ -63,7 +63,7 @@ class Value {
   Value& set(std::string key, Value value);
   Value& push(Value value);
 
-  /// Serialises: UTF-8 as is, no HTML escapes. indent < 0: one line. Cost: linear.
+  /// Serialises: UTF-8 as is (U+FFFD for bytes that are not), no HTML escapes. indent < 0: one line. Cost: linear.
   std::string dump(int indent = -1) const;
 
  private:
@@ -109,7 +109,7 @@ struct ParseOptions {
 /// Cost: linear time; memory a small multiple of the text.
 Value parse(std::string_view text, const ParseOptions& options);
 
-/// `text` as a JSON string literal, quotes included.
+/// `text` as a JSON string literal, quotes included. A byte that is not UTF-8 becomes U+FFFD.
 std::string quote(std::string_view text);
 
 /// Version of the library that parses: "3.0.1".

@@ -224,7 +224,8 @@ void add_run(CLI::App& app) {
   verb->add_option("--logit-bias", flags->logit_bias, "TOKEN_ID=NUMBER, added to that logit; may be repeated")
       ->allow_extra_args(false);  // one value a flag: what follows may be MODEL or the prompt
   verb->add_option("--stop", flags->stop, "End before this text; may be repeated")->allow_extra_args(false);
-  verb->add_option("--seed", flags->seed, "Seed of the sampler (default: a random one)");
+  verb->add_option("--seed", flags->seed, "Seed of the sampler (default: a random one)")
+      ->check(CLI::NonNegativeNumber);  // CLI11 alone would wrap -1 around
   verb->add_option("--system", flags->system, "System message, for models with a chat template");
   verb->add_flag("--raw", flags->raw, "Continue the prompt as it is, without the chat template");
   verb->add_flag("--json", flags->as_json, "Print one JSON object");

@@ -67,6 +67,13 @@ TEST(Json, depth_is_limited_without_recursion_running_away) {
   EXPECT_EQ(refusal(std::string(64, '[') + std::string(64, ']')), "accepted");
 }
 
+TEST(Json, writes_utf8_whatever_bytes_a_string_holds) {
+  EXPECT_EQ(json::quote("\xff"
+                        "a\xc3\xa9\xe2\x82"),
+            "\"\xef\xbf\xbd"
+            "a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
 TEST(Json, dump_and_parse_are_inverse) {
   const std::string text = R"({"a": [1, -2, 3.5, true, null], "b": {"c": "x\n\"é"}})";
   EXPECT_EQ(json::parse(text, {}).dump(), text);
