@@ -1,11 +1,11 @@
 // Times the products of each kernel set against the ceilings measured before and after each run of them:
 //   bench_gemm [--threads 2] [--set NAME] [--repeats 7] [--small-pages] [M N K FORMAT]
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 #include <barrier>
+#include <chrono>
 #include <cstdlib>
 #include <numeric>
 #include <string>
@@ -19,10 +19,8 @@ namespace {
 
 using namespace moxie;
 
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 struct Shape {
@@ -73,7 +71,7 @@ class Runner {
 
   int64_t matrix_bytes() const { return matrix_bytes_; }
 
-  /// CPU seconds of `count` products on each of the threads, on average: other processes do not count.
+  /// Seconds of `count` products on each of the threads, on average.
   double run(int64_t count) {
     const int64_t width = gemm_column_block(shape_.m), blocks = (shape_.n + width - 1) / width;
     std::atomic<int64_t> next = 0;
@@ -83,11 +81,11 @@ class Runner {
     for (int t = 0; t < threads_; ++t) {
       workers.emplace_back([&, t] {
         start.arrive_and_wait();
-        const double begin = cpu_seconds();
+        const double begin = wall_seconds();
         for (int64_t task = next++; task < blocks * count; task = next++) {
           block(t, (matrix_ + task / blocks) % num_matrices_, task % blocks * width);
         }
-        seconds[static_cast<size_t>(t)] = cpu_seconds() - begin;
+        seconds[static_cast<size_t>(t)] = wall_seconds() - begin;
       });
     }
     workers.clear();  // joins

@@ -2,10 +2,10 @@
 #include "kernels/ceilings.h"
 
 #include <sys/mman.h>
-#include <time.h>
 
 #include <algorithm>
 #include <barrier>
+#include <chrono>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -18,11 +18,9 @@
 namespace moxie {
 namespace {
 
-/// CPU seconds this thread has used.
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+/// Wall time: what users wait for, and what a stolen core costs.
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 /// The plain probe for CPUs without a fast set: no vectors, so a low estimate.
@@ -53,7 +51,7 @@ const cpu::Probes& probes() {
   return kPlainProbes;
 }
 
-/// CPU seconds of the slowest of `threads` threads that do their work at the same time.
+/// Seconds of the slowest of `threads` threads that do their work at the same time.
 double time_together(int threads, const std::function<void(int)>& work) {
   std::barrier start(threads);
   std::vector<double> seconds(static_cast<size_t>(threads));
@@ -61,9 +59,9 @@ double time_together(int threads, const std::function<void(int)>& work) {
   for (int t = 0; t < threads; ++t) {
     workers.emplace_back([&, t] {
       start.arrive_and_wait();
-      const double begin = cpu_seconds();
+      const double begin = wall_seconds();
       work(t);
-      seconds[static_cast<size_t>(t)] = cpu_seconds() - begin;
+      seconds[static_cast<size_t>(t)] = wall_seconds() - begin;
     });
   }
   workers.clear();  // joins
@@ -75,9 +73,9 @@ double rate(int threads, float (*loop)(int64_t) noexcept, double flops_a_turn, d
   volatile float sink = 0;
   int64_t turns = 1000;  // find how many take a twentieth of the time, then run twenty times that
   for (double taken = 0; taken < seconds / 20; turns *= 2) {
-    const double begin = cpu_seconds();
+    const double begin = wall_seconds();
     sink = loop(turns);
-    taken = cpu_seconds() - begin;
+    taken = wall_seconds() - begin;
   }
   turns *= 10;
   const double taken = time_together(threads, [&](int) { sink = loop(turns); });

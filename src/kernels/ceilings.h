@@ -1,6 +1,6 @@
 // What this machine can do at most, measured now: multiply-adds from registers, and reads from memory. Kernels and
-// whole runs are judged by their share of it. Time is CPU time of the threads: what other processes take of the cores
-// does not lower a ceiling. Hosts are shared and drift all the same: probe right before and after what is judged.
+// whole runs are judged by their share of it, in wall time both. Hosts are shared and drift: probe right before and
+// after what is judged.
 #pragma once
 
 #include <cstddef>
