@@ -162,6 +162,17 @@ TEST_F(Run, ctrl_c_ends_the_answer_with_130_and_keeps_the_text_so_far) {
   EXPECT_TRUE(contains(child.err, "cancelled")) << child.err;
 }
 
+TEST_F(Run, a_second_ctrl_c_does_not_wait_for_the_prompt_to_be_read) {
+  const std::string prompt(900, 'a');  // its prefill takes the portable kernels seconds
+  Child child({"run", kMoe, prompt, "-t", "1"}, {.environment = {"MOXIE_KERNELS=ref"}});
+  child.read_until(prompt.size());
+  child.send(SIGINT);
+  ::usleep(50'000);
+  child.send(SIGINT);
+  EXPECT_EQ(child.finish(), 130);
+  EXPECT_EQ(child.out, prompt);  // not a token, not a newline more
+}
+
 TEST_F(Run, a_terminate_signal_ends_it_with_143) {
   Child child({"run", kMoe, "ROMEO:\n", "-n", "100000", "-t", "1"}, {.environment = {"MOXIE_KERNELS=ref"}});
   child.read_until(10);
