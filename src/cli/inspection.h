@@ -12,8 +12,6 @@
 
 namespace moxie::cli {
 
-inline constexpr int64_t kEngineKvBytes = 4;  // the engine keeps keys and values in f32
-
 // Consecutive layers with the same feed-forward block.
 struct LayerRun {
   int64_t first, last;

@@ -74,6 +74,8 @@ int64_t expert_bytes(const ModelSpec& spec, const MoeSpec& ffn, const PartFormat
 
 // ---- cache ----
 
+inline constexpr int64_t kEngineKvBytes = 4;  // a value of the cache as the engine keeps it: f32
+
 /// Values kept for one token in one layer: keys and values of every kv head, or the MLA latent and its rotary key.
 int64_t kv_values_per_layer(const AttentionSpec& attention);
 
