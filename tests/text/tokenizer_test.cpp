@@ -17,7 +17,7 @@ using tokenizer_data::open;
 using Ids = std::vector<int32_t>;
 
 Tokenizer bytes_only() {
-  return Tokenizer::from_json(tokenizer_data::read("moe-7m/tokenizer.json"), "tokenizer.json");
+  return Tokenizer::from_json(tokenizer_data::read("../../../models/moe-7m/tokenizer.json"), "tokenizer.json");
 }
 
 std::string random_bytes(std::mt19937& random, size_t length) {
@@ -188,7 +188,7 @@ TEST_F(ModelDirectory, config_decides_bos_eos_and_more_tokens) {
 }
 
 TEST_F(ModelDirectory, tokenizer_json_goes_before_tokenizer_model) {
-  write("tokenizer.json", tokenizer_data::read("moe-7m/tokenizer.json"));
+  write("tokenizer.json", tokenizer_data::read("../../../models/moe-7m/tokenizer.json"));
   write("tokenizer.model", "not read");
   EXPECT_EQ(Tokenizer::load(path_).vocab_size(), 256);
 }

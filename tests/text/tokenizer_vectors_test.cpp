@@ -102,5 +102,18 @@ TEST(Tokenizer, agrees_with_the_r50k_test_plans) {
   check_test_plans(open("gpt2"), "r50k_base", 50);
 }
 
+TEST(TokenizerVectors, stories260K_matches_llama2c) {
+  const Tokenizer tokenizer = Tokenizer::load(std::string(MOXIE_SOURCE_DIR) + "/models/stories260K");
+  const json::Value vectors = json::parse(tokenizer_data::read("../stories260K_encode.json"), {});
+  ASSERT_GT(vectors.items().size(), 100u);
+  for (const json::Value& vector : vectors.items()) {
+    std::vector<int32_t> expected;
+    for (const json::Value& id : vector.items()[1].items()) expected.push_back(static_cast<int32_t>(*id.as_int()));
+    // llama2.c knows no control tokens: "<unk>" in its text is text
+    const std::string& text = vector.items()[0].as_string();
+    EXPECT_EQ(tokenizer.encode(text, {.parse_special = false}), expected) << text;
+  }
+}
+
 }  // namespace
 }  // namespace moxie
