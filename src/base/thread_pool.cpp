@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <system_error>
+
 #include "base/error.h"
 
 namespace moxie {
@@ -25,6 +27,11 @@ void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
+int num_allowed_cpus() {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
+}
+
 void pin_to_allowed_cpu(pthread_t thread, int index) {
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
@@ -42,13 +49,25 @@ void pin_to_allowed_cpu(pthread_t thread, int index) {
 }  // namespace
 
 ThreadPool::ThreadPool(int num_threads, bool pin) {
-  for (int worker = 1; worker < num_threads; ++worker) {
-    threads_.emplace_back([this, worker] { work(worker); });
-    if (pin) pin_to_allowed_cpu(threads_.back().native_handle(), worker);
+  pin = pin && num_threads == num_allowed_cpus();  // with CPUs to spare another process may sit on ours
+  try {
+    for (int worker = 1; worker < num_threads; ++worker) {
+      threads_.emplace_back([this, worker] { work(worker); });
+      if (pin) pin_to_allowed_cpu(threads_.back().native_handle(), worker);
+    }
+  } catch (const std::system_error&) {
+    const int started = size();
+    stop();
+    throw make_error(ErrorCode::runtime, "only {} of {} threads could be started; ask for fewer (-t)", started,
+                     num_threads);
   }
 }
 
 ThreadPool::~ThreadPool() {
+  stop();
+}
+
+void ThreadPool::stop() {
   stop_.store(true, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();

@@ -13,8 +13,9 @@ namespace moxie {
 /// futex: on a shared host a spinning thread may hold the very core another one needs.
 class ThreadPool {
  public:
-  /// `pin`: binds each worker i > 0 to the i-th CPU this process may use. The caller stays free (threads it starts
-  /// would inherit its binding); the CPU that is left is the one it finds idle.
+  /// `pin`: if there is one thread for each CPU this process may use, binds worker i > 0 to the i-th of them. The
+  /// caller stays free (threads it starts would inherit its binding); the CPU that is left is the one it finds idle.
+  /// Throws Error{runtime} if the system gives no more threads.
   explicit ThreadPool(int num_threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -35,6 +36,7 @@ class ThreadPool {
  private:
   using Call = void (*)(void* body, int64_t item, int worker) noexcept;
   void run_erased(int64_t num_items, Call call, void* body);
+  void stop();
   void work(int worker);
   void take_items(int worker);
 

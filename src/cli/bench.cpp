@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "cli/model_flags.h"
@@ -51,6 +52,19 @@ std::vector<int32_t> random_tokens(const ModelSpec& spec, int64_t n, std::mt1993
     ids.push_back(static_cast<int32_t>(random() % static_cast<uint64_t>(spec.vocab_size)));
   }
   return ids;
+}
+
+// The formats as the files have them: a config may announce another dtype, or none.
+PartFormats formats_of(const LoadedModel& loaded) {
+  std::map<FormatId, int64_t> bytes;
+  for (const TensorEntry& entry : loaded.model().checkpoint().entries()) {
+    bytes[entry.tensor.view.format] += entry.tensor.view.num_bytes();
+  }
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const FormatId format = most->first;
+  const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
+  return plain ? all_in(format) : stored_formats(loaded.spec());  // mxfp4 lies in the files as u8
 }
 
 using Clock = std::chrono::steady_clock;
@@ -112,7 +126,7 @@ std::vector<BenchRow> bench_threads(const BenchFlags& flags, int threads) {
     BenchRow row{.test = fmt::format("tg{}", flags.generate), .threads = loaded.engine().num_threads(), .batch = batch};
     const int64_t depth = flags.generate / 2 + 1;
     row.gflops = forward_flops(spec, depth).total() / 1e9;
-    row.bytes = decode_step(spec, stored_formats(spec), batch, depth, kEngineKvBytes).bytes_per_token();
+    row.bytes = decode_step(spec, formats_of(loaded), batch, depth, kEngineKvBytes).bytes_per_token();
     row.ceilings = measure_ceilings(row.threads, 3);
     for (int r = 0; r < flags.repeats; ++r) {
       row.rates.push_back(static_cast<double>(flags.generate * batch) /
@@ -177,8 +191,7 @@ void bench(const BenchFlags& flags) {
   }
   const LoadedModel loaded(flags.model, {}, false);
   const KernelSet& kernels = choose_kernel_set();
-  const bool bf16_dot =
-      kernels.activation_format(stored_formats(loaded.spec())[Part::routed_experts]) == FormatId::bf16;
+  const bool bf16_dot = kernels.activation_format(formats_of(loaded)[Part::routed_experts]) == FormatId::bf16;
   const int64_t bytes = loaded.model().checkpoint().total_bytes();
   const int64_t params = count_parameters(loaded.spec()).total();
   const std::string name = loaded.directory().filename().string();
@@ -219,6 +232,8 @@ void add_bench(CLI::App& app) {
   verb->add_option("-o,--output", flags->output, "md or json")
       ->check(CLI::IsMember({"md", "json"}))
       ->capture_default_str();
+  verb->add_flag_callback(
+      "--json", [flags] { flags->output = "json"; }, "The same as -o json");
   verb->callback([flags] { bench(*flags); });
 }
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kLargestText = size_t{4} << 30;
 constexpr int64_t kDefaultContext = 512;
+constexpr int64_t kCacheTokens = 32768;  // room for many short windows side by side; pages are taken as used
 constexpr double kLn2 = 0.6931471805599453;
 
 struct EvalFlags {
@@ -22,7 +23,9 @@ struct EvalFlags {
 };
 
 void evaluate_text(const EvalFlags& flags) {
-  LoadedModel loaded(flags.model, {}, !flags.as_json);
+  ModelFlags model = flags.model;
+  model.context = flags.context;  // some rotary tables depend on it
+  LoadedModel loaded(model, {.cache_tokens = std::max(flags.context, kCacheTokens)}, !flags.as_json);
   const std::string text = read_file(flags.text, kLargestText);
   const std::vector<int32_t> ids = loaded.tokenizer().encode(text);
   EvalOptions options{.context = flags.context, .stride = flags.stride};
@@ -84,7 +87,9 @@ void write_logits(const EvalFlags& flags) {
                               : fmt::format("{} {}", format_name(tensor->view.format), tensor->view.shape.str())});
   }
   const int64_t batch = tensor->view.shape[0], length = tensor->view.shape[1];
-  LoadedModel loaded(flags.model, {}, !flags.as_json);
+  ModelFlags model = flags.model;
+  model.context = length;  // some rotary tables depend on it
+  LoadedModel loaded(model, {}, !flags.as_json);
   const int64_t vocab_size = loaded.spec().vocab_size;
   const std::vector<int32_t> ids = read_ids(tensor->view, flags.ids, vocab_size);
   const auto [logits, data] = Tensor::zeros_f32({batch, length, vocab_size});
@@ -112,11 +117,14 @@ void add_eval(CLI::App& app) {
   auto flags = std::make_shared<EvalFlags>();
   flags->model.declare_model(*verb);
   CLI::Option* text = verb->add_option("--text", flags->text, "Text file to predict");
-  verb->add_option("--ctx", flags->context, "Predictions a window (default: 512, or the model's context)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  verb->add_option("--stride", flags->stride, "Tokens from window to window; below --ctx they overlap (default: --ctx)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  CLI::Option* context =
+      verb->add_option("--ctx", flags->context, "Predictions a window (default: 512, or the model's context)")
+          ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  CLI::Option* stride = verb->add_option("--stride", flags->stride,
+                                         "Tokens from window to window; below --ctx they overlap (default: --ctx)")
+                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   CLI::Option* ids = verb->add_option("--ids", flags->ids, "safetensors file with input_ids [B, S]")->excludes(text);
+  ids->excludes(context)->excludes(stride);
   CLI::Option* logits = verb->add_option("--logits", flags->logits, "Where to write logits [B, S, V], f32")->needs(ids);
   ids->needs(logits);
   verb->add_option("-t,--threads", flags->model.threads, "Threads")

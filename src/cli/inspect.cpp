@@ -192,10 +192,11 @@ void print_costs(const Inspection& in) {
   const ForwardFlops flops = forward_flops(in.spec, in.context);
   const TrainingBytes training = training_bytes(in.spec);
   const auto bytes = [](double value) { return si(value, "B"); };
-  line("cache", fmt::format("{} a token in f32 as the engine keeps it ({} in bf16); {} at context {}",
-                            bytes(static_cast<double>(kv_bytes_per_token(in.spec, kEngineKvBytes))),
-                            bytes(static_cast<double>(kv_bytes_per_token(in.spec, 2))),
-                            bytes(kv_cache_bytes(in.spec, in.context, kEngineKvBytes)), in.context));
+  line("cache",
+       fmt::format("{} a token in f32 as the engine keeps it ({} in bf16); {} at context {}",
+                   bytes(static_cast<double>(kv_bytes_per_token(in.spec, kEngineKvBytes))),
+                   bytes(static_cast<double>(kv_bytes_per_token(in.spec, 2))),
+                   bytes(static_cast<double>(kv_bytes_per_token(in.spec, kEngineKvBytes) * in.context)), in.context));
   line("forward", fmt::format("{} a token, and {} of attention at context {}", si(flops.matmul, "FLOP"),
                               si(flops.attention, "FLOP"), in.context));
   line("training", fmt::format("{} with AdamW in mixed precision ({} with f32 gradients), activations apart",

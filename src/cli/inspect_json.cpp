@@ -67,7 +67,7 @@ json::Value costs_to_json(const Inspection& in) {
   json::Value kv, forward, train, decode, out;
   kv.set("bytes_per_token", kv_bytes_per_token(in.spec, kEngineKvBytes));
   kv.set("bytes_per_token_bf16", kv_bytes_per_token(in.spec, 2));
-  kv.set("bytes_at_context", whole(kv_cache_bytes(in.spec, in.context, kEngineKvBytes)));
+  kv.set("bytes_at_context", kv_bytes_per_token(in.spec, kEngineKvBytes) * in.context);
   forward.set("matmul_flops_per_token", whole(flops.matmul)).set("attention_flops_per_token", whole(flops.attention));
   train.set("mixed", whole(training.mixed)).set("mixed_f32_gradients", whole(training.mixed_f32_grads));
   train.set("f32", whole(training.f32));

@@ -47,7 +47,7 @@ std::filesystem::path find_model(const std::string& argument) {
     throw invalid({.where = argument, .expected = "a model directory", .got = "nothing of that name"});
   }
   std::string name = argument, revision = "main";
-  if (const size_t at = argument.find('@'); at != std::string::npos) {
+  if (const size_t at = argument.find('@', slash); at != std::string::npos) {
     name = argument.substr(0, at);
     revision = argument.substr(at + 1);
   }

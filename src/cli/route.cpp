@@ -80,6 +80,11 @@ RoutingTrace trace_text(LoadedModel& loaded, const std::vector<int32_t>& ids, co
   sink.trace.metadata["model_hash"] = checkpoint_hash(loaded.model().checkpoint());
   sink.trace.metadata["router_record"] = router_record(first_moe(loaded)).dump();
   sink.trace.metadata["text_source"] = source;
+  if (total > loaded.model().max_context()) {
+    sink.trace.metadata["window"] = std::to_string(loaded.model().max_context());
+    say(fmt::format("note   the text is longer than the context: it is routed in windows of {} tokens",
+                    loaded.model().max_context()));
+  }
   return std::move(sink.trace);
 }
 

@@ -177,6 +177,7 @@ void chat(const RunFlags& flags, LoadedModel& loaded, const std::optional<ChatTe
       }
       const Generation generation = generate(loaded.engine(), loaded.tokenizer(), sequence, sampler,
                                              generate_options(flags, loaded, config), print_piece);
+      interrupted = false;  // it stopped this answer
       print_piece("\n");
       say(speed_line(generation));
       if (chat_template) messages.push_back({"assistant", generation.text});
@@ -186,6 +187,7 @@ void chat(const RunFlags& flags, LoadedModel& loaded, const std::optional<ChatTe
     }
   }
   print_piece("\n");
+  if (interrupted) throw Interrupted{};  // Ctrl-C at the prompt ends the reading
 }
 
 void run(RunFlags& flags) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "infer/sampler.h"
+
 namespace moxie {
 namespace {
 
@@ -45,6 +47,7 @@ void run_all(Engine& engine, std::span<Sequence> sequences, Visit visit) {
 }  // namespace
 
 double negative_log_likelihood(std::span<const float> logits, int32_t id) {
+  refuse_nan(logits);
   const double max = *std::max_element(logits.begin(), logits.end());
   double total = 0;
   for (const float logit : logits) total += std::exp(logit - max);

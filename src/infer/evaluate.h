@@ -26,7 +26,7 @@ struct EvalResult {
 EvalResult evaluate(Engine& engine, std::span<const int32_t> ids, const EvalOptions& options,
                     const std::function<void(double)>& progress);
 
-/// -log softmax(logits)[id], in double.
+/// -log softmax(logits)[id], in double. Throws Error{runtime} if a logit is NaN.
 double negative_log_likelihood(std::span<const float> logits, int32_t id);
 
 /// Logits of every position of one sequence: writes [S, V] to `out`.

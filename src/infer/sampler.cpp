@@ -12,6 +12,8 @@ void require(bool good, const char* field, double value, const char* expected) {
   if (!good) throw make_error(ErrorCode::usage, "{} {}: expected {}", field, value, expected);
 }
 
+}  // namespace
+
 void refuse_nan(std::span<const float> logits) {
   for (size_t id = 0; id < logits.size(); ++id) {
     if (std::isnan(logits[id])) {
@@ -20,8 +22,6 @@ void refuse_nan(std::span<const float> logits) {
     }
   }
 }
-
-}  // namespace
 
 void SamplingParams::validate(int64_t vocab_size) const {
   require(std::isfinite(temperature) && temperature >= 0, "temperature", temperature, "0 or more");

@@ -33,7 +33,8 @@ class Sampler {
   Sampler(SamplingParams params, int64_t vocab_size);
 
   /// The next token. `prompt` and `generated` are what the penalties look at. Ties go to the lower id.
-  /// Throws Error{runtime} if a logit is NaN. Cost: O(V), and O(k log k) for the k candidates that survive.
+  /// Throws Error{runtime} if a logit is NaN. Cost: O(V), and O(k log k) for the k
+  /// candidates of top-k, or O(V log V) for top-p alone.
   /// Allocates nothing after construction.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> prompt, std::span<const int32_t> generated);
 
@@ -52,6 +53,9 @@ class Sampler {
   std::vector<int32_t> counts_;  // of each id, while penalising
   std::vector<Candidate> candidates_;
 };
+
+/// Throws Error{runtime} if a logit is NaN: the weights, or the text, are damaged.
+void refuse_nan(std::span<const float> logits);
 
 /// The id of the highest logit, the lowest such id. Throws Error{runtime} if a logit is NaN.
 int32_t greedy_token(std::span<const float> logits);

@@ -70,15 +70,18 @@ double time_together(int threads, const std::function<void(int)>& work) {
 
 /// Operations a second, in 1e9, of `loop` on all threads for about `seconds`.
 double rate(int threads, float (*loop)(int64_t) noexcept, double flops_a_turn, double seconds) {
-  volatile float sink = 0;
+  const auto run = [loop](int64_t turns) {
+    volatile float sink = loop(turns);  // keeps the work from being optimised away
+    (void)sink;
+  };
   int64_t turns = 1000;  // find how many take a twentieth of the time, then run twenty times that
   for (double taken = 0; taken < seconds / 20; turns *= 2) {
     const double begin = wall_seconds();
-    sink = loop(turns);
+    run(turns);
     taken = wall_seconds() - begin;
   }
   turns *= 10;
-  const double taken = time_together(threads, [&](int) { sink = loop(turns); });
+  const double taken = time_together(threads, [&](int) { run(turns); });
   return flops_a_turn * static_cast<double>(turns) * threads / taken / 1e9;
 }
 

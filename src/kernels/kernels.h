@@ -1,5 +1,5 @@
 // The table of kernels: raw pointers in, raw pointers out; noexcept, no allocation, one thread. One set an instruction
-// set, chosen at run time. Kernels trust their arguments: ops/ has checked them.
+// set, chosen at run time. Kernels trust their arguments: callers have checked them.
 //
 // The same-bits law. What an output element gets depends on its own inputs only: never on how many rows stand beside
 // it, on n_begin/n_end, on gather order or on threads. Products over k follow the set's "k-lane order": lane j of a

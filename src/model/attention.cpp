@@ -28,8 +28,7 @@ int64_t group_piece(const Exec& exec, int64_t group, int64_t num_items) {
 }
 
 struct Item {
-  int64_t sequence, first_query, num_queries;  // rows of x: the sequence's first row + first_query
-  int64_t row;
+  int64_t sequence, row, num_queries;  // rows [row, row + num_queries) of the step
   int64_t head, first_in_group, group;
 };
 
@@ -49,7 +48,7 @@ std::span<Item> attention_items(Exec& exec, const AttentionStep& step, int64_t k
     for (int64_t first = size - 1 - (size - 1) % kQueryChunk; first >= 0; first -= kQueryChunk) {  // longest first
       for (int64_t head = 0; head < kv_heads; ++head) {
         for (int64_t g = 0; g < group; g += piece) {
-          items[n++] = {static_cast<int64_t>(s),   first, std::min(kQueryChunk, size - first), row + first, head, g,
+          items[n++] = {static_cast<int64_t>(s),   row + first, std::min(kQueryChunk, size - first), head, g,
                         std::min(piece, group - g)};
         }
       }
@@ -121,25 +120,19 @@ void clip(float* x, int64_t n, float limit) {
   for (int64_t i = 0; i < n; ++i) x[i] = std::clamp(x[i], -limit, limit);
 }
 
-// Norm, then rotation, of all heads of one projection of one token.
+// Norm, clip (OLMoE clips what the norm gives), then rotation, of all heads of one projection of one token.
 void norm_and_rotate(const Exec& exec, const ModelSpec& spec, const AttentionStep& step, const float* norm, int64_t t,
                      const Heads& heads) {
+  const AttentionSpec& a = spec.attention;
   float* row = heads.data + t * heads.row_stride;
   const auto eps = static_cast<float>(spec.norm_eps);
-  if (spec.attention.qk_norm == QkNorm::full) exec.kernels.rms_norm(row, norm, eps, heads.count * heads.dim, row);
+  if (a.qk_norm == QkNorm::full) exec.kernels.rms_norm(row, norm, eps, heads.count * heads.dim, row);
+  if (a.clip_qkv) clip(row, heads.row_stride, static_cast<float>(*a.clip_qkv));
   const int64_t half = spec.rope.dim / 2;
   for (int64_t h = 0; h < heads.count; ++h) {
     float* head = row + h * heads.dim;
-    if (spec.attention.qk_norm == QkNorm::per_head) exec.kernels.rms_norm(head, norm, eps, heads.dim, head);
+    if (a.qk_norm == QkNorm::per_head) exec.kernels.rms_norm(head, norm, eps, heads.dim, head);
     exec.kernels.rope(head, step.cos + t * half, step.sin + t * half, spec.rope.dim, spec.rope.interleaved);
-  }
-}
-
-void for_tokens(Exec& exec, int64_t num_tokens, auto&& body) {
-  if (num_tokens < 8) {  // not worth waking the others
-    for (int64_t t = 0; t < num_tokens; ++t) body(t, 0);
-  } else {
-    exec.pool.run(num_tokens, body);
   }
 }
 
@@ -158,11 +151,8 @@ void gqa(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
                             {weights.k, weights.k_bias, k.data, k.row_stride},
                             {weights.v, weights.v_bias, v.data, v.row_stride}};
   linear(exec, rows, jobs);
-  for_tokens(exec, t_count, [&](int64_t t, int) {
-    if (a.clip_qkv) {
-      const auto limit = static_cast<float>(*a.clip_qkv);
-      for (const Heads& h : {q, k, v}) clip(h.data + t * h.row_stride, h.row_stride, limit);
-    }
+  for_rows(exec, t_count, [&](int64_t t, int) {
+    if (a.clip_qkv) clip(v.data + t * v.row_stride, v.row_stride, static_cast<float>(*a.clip_qkv));
     norm_and_rotate(exec, spec, step, weights.q_norm, t, q);
     norm_and_rotate(exec, spec, step, weights.k_norm, t, k);
     for (int64_t h = 0; h < a.num_kv_heads; ++h) {
@@ -195,7 +185,7 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
     float* q_latent = exec.arena.alloc<float>(t_count * a.q_lora_rank);
     const LinearJob down[] = {{weights.q_a, nullptr, q_latent, a.q_lora_rank}, {weights.kv_a, nullptr, kv, row}};
     linear(exec, rows, down);
-    for_tokens(exec, t_count, [&](int64_t t, int) {
+    for_rows(exec, t_count, [&](int64_t t, int) {
       float* each = q_latent + t * a.q_lora_rank;
       exec.kernels.rms_norm(each, weights.q_a_norm, eps, a.q_lora_rank, each);
     });
@@ -208,7 +198,7 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
   }
 
   const int64_t half = rope / 2;
-  for_tokens(exec, t_count, [&](int64_t t, int) {
+  for_rows(exec, t_count, [&](int64_t t, int) {
     const float* cos = step.cos + t * half;
     const float* sin = step.sin + t * half;
     float* key = cache_row(&KvCache::keys, cache, layer, step, t, 0, row);

@@ -15,6 +15,7 @@ class Binder {
  public:
   Binder(const Checkpoint& checkpoint, ModelWeights& weights) : checkpoint_(checkpoint), weights_(weights) {}
 
+  int64_t num_tensors() const { return static_cast<int64_t>(checkpoint_.entries().size()); }
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
 
   /// A matrix [rows, columns] in a format kernels compute with, as it lies in the file.

@@ -139,8 +139,8 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
   const int64_t h = spec.hidden_size, f = ffn.moe_intermediate_size;
   MoeWeights weights;
   weights.bank.activation = glu_args(ffn);
-  weights.bank.experts.resize(static_cast<size_t>(ffn.num_experts));
   if (ffn.is_dense()) {
+    weights.bank.experts.resize(1);
     const std::string at = prefix + "mlp.";
     Expert& expert = weights.bank.experts[0];
     expert = bind_expert(binder, at + names.dense_gate, at + names.dense_up, at + names.dense_down, f, h);
@@ -155,6 +155,9 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
   const std::string at = prefix + (binder.has(prefix + names.ffn + names.router) ? names.ffn : std::string("mlp."));
   const std::string router = binder.has(at + names.router) ? at + names.router : prefix + names.ffn + names.router;
   weights.router = binder.matrix(router, ffn.num_experts, h);
+  // A config may claim any number of experts: no router proves it, and no such number of tensors. Already reported.
+  if (weights.router.empty() && ffn.num_experts > binder.num_tensors()) return weights;
+  weights.bank.experts.resize(static_cast<size_t>(ffn.num_experts));
   if (ffn.router_bias) {
     weights.router_bias = binder.vector(bias_name(router), ffn.num_experts);
   }

@@ -31,8 +31,6 @@ KvCache::KvCache(const ModelSpec& spec, int64_t num_pages)
                      page_bytes);
   }
   data_ = static_cast<float*>(memory);
-  free_.reserve(static_cast<size_t>(num_pages));
-  for (int64_t page = num_pages - 1; page >= 0; --page) free_.push_back(static_cast<int32_t>(page));
 }
 
 KvCache::~KvCache() {
@@ -40,9 +38,9 @@ KvCache::~KvCache() {
 }
 
 int32_t KvCache::take_page() {
-  if (free_.empty()) return -1;
-  const int32_t page = free_.back();
-  free_.pop_back();
+  if (given_back_.empty()) return num_taken_ < num_pages_ ? static_cast<int32_t>(num_taken_++) : -1;
+  const int32_t page = given_back_.back();
+  given_back_.pop_back();
   return page;
 }
 

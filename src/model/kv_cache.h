@@ -24,11 +24,11 @@ class KvCache {
   static int64_t floats_per_token(const AttentionSpec& attention);
 
   int64_t num_pages() const { return num_pages_; }
-  int64_t free_pages() const { return static_cast<int64_t>(free_.size()); }
+  int64_t free_pages() const { return num_pages_ - num_taken_ + static_cast<int64_t>(given_back_.size()); }
 
   /// A free page, or -1 if there is none.
   int32_t take_page();
-  void give_page(int32_t page) { free_.push_back(page); }
+  void give_page(int32_t page) { given_back_.push_back(page); }
 
   /// First row of a KV head's keys, or values, in a page; rows are k_row_floats() or v_row_floats() apart.
   float* keys(int64_t layer, int32_t page, int64_t head) const {
@@ -48,7 +48,8 @@ class KvCache {
   int64_t values_begin_, layer_floats_, num_pages_;
   size_t bytes_ = 0;
   float* data_ = nullptr;
-  std::vector<int32_t> free_;
+  int64_t num_taken_ = 0;  // pages [num_taken_, num_pages_) were never handed out
+  std::vector<int32_t> given_back_;
 };
 
 }  // namespace moxie

@@ -21,11 +21,7 @@ void norm_rows(Exec& exec, const ModelSpec& spec, const NormWeights& norm, const
       exec.kernels.layer_norm(x + row * h, norm.weight, norm.bias, eps, h, y + row * h);
     }
   };
-  if (num_rows < 8) {  // not worth waking the others
-    for (int64_t row = 0; row < num_rows; ++row) body(row, 0);
-  } else {
-    exec.pool.run(num_rows, body);
-  }
+  for_rows(exec, num_rows, body);
 }
 
 void record(Tap* tap, int64_t layer, std::string_view name, const float* data, int64_t rows, int64_t columns) {
@@ -45,6 +41,18 @@ Model Model::load(const std::filesystem::path& directory, int64_t max_context) {
                      directory.string(), limit);
   }
   model.max_context_ = max_context > 0 ? max_context : limit;
+  const RopeSpec& rope = model.spec_.rope;
+  const auto original = static_cast<int64_t>(rope.original_max_position);
+  if (max_context == 0 && rope.scaling == RopeScaling::longrope && limit > original) {
+    model.max_context_ = original;
+    model.spec_.notices.push_back(fmt::format(
+        "longrope: a context of {}, with the factors for short texts; --ctx up to {} takes those for long ones",
+        original, limit));
+  }
+  if (model.max_context_ > INT32_MAX) {
+    throw make_error(ErrorCode::does_not_fit, "a context of {} tokens: this build counts positions up to {}; set --ctx",
+                     model.max_context_, INT32_MAX);
+  }
   model.inverse_frequencies_ = rope_inverse_frequencies(model.spec_.rope, model.max_context_);
   model.rope_factor_ = static_cast<float>(rope_attention_factor(model.spec_.rope, model.max_context_));
   model.checkpoint_ = std::make_unique<Checkpoint>(Checkpoint::open(directory));

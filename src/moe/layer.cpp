@@ -31,11 +31,7 @@ void combine(Exec& exec, const Routing& routing, const TokenPermutation& permuta
       exec.kernels.add_scaled(shared + t * hidden_size, weight, hidden_size, out);
     }
   };
-  if (routing.num_tokens < 8) {  // not worth waking the others
-    for (int64_t t = 0; t < routing.num_tokens; ++t) body(t, 0);
-  } else {
-    exec.pool.run(routing.num_tokens, body);
-  }
+  for_rows(exec, routing.num_tokens, body);
 }
 
 }  // namespace

@@ -166,11 +166,7 @@ Routing route(Exec& exec, const MoeSpec& spec, const float* logits, int64_t num_
                 {mine, mine + spec.num_experts, mine + 2 * spec.num_experts}, routing.topk_ids + t * spec.top_k,
                 routing.topk_weights + t * spec.top_k, routing.margin + t);
   };
-  if (num_tokens < 8) {  // not worth waking the others
-    for (int64_t t = 0; t < num_tokens; ++t) body(t, 0);
-  } else {
-    exec.pool.run(num_tokens, body);
-  }
+  for_rows(exec, num_tokens, body);
   return routing;
 }
 

@@ -14,6 +14,17 @@ struct Exec {
   Arena& arena;
 };
 
+/// Calls body(row, worker) for each row of [0, num_rows): on all threads, unless so few rows are not worth waking them.
+template <typename Body>
+void for_rows(Exec& exec, int64_t num_rows, Body&& body) {
+  constexpr int64_t kWorthThreads = 8;
+  if (num_rows >= kWorthThreads) {
+    exec.pool.run(num_rows, body);
+    return;
+  }
+  for (int64_t row = 0; row < num_rows; ++row) body(row, 0);
+}
+
 /// The kernels' form of a weight view [N, K] (or [K, N] for in-major products).
 inline WeightRef weight_ref(const View& view) {
   return {.data = view.data,

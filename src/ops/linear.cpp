@@ -7,7 +7,6 @@ namespace {
 
 constexpr int64_t kItemsPerThread = 8;
 constexpr int64_t kSmallestBlock = 24;  // a few register tiles
-constexpr int64_t kRowsWorthThreads = 8;
 
 }  // namespace
 
@@ -27,11 +26,7 @@ Rows::Encoded Rows::as(Exec& exec, FormatId format) {
     const auto encode = [&](int64_t row, int) {
       exec.kernels.encode_row(FormatId::bf16, x_ + row * k_, k_, out + row * bytes);
     };
-    if (num_rows_ < kRowsWorthThreads) {
-      for (int64_t row = 0; row < num_rows_; ++row) encode(row, 0);
-    } else {
-      exec.pool.run(num_rows_, encode);
-    }
+    for_rows(exec, num_rows_, encode);
     bf16_ = out;
   }
   return {bf16_, bytes};

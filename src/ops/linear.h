@@ -1,7 +1,6 @@
 // Linear layers on row-major activations: y = x W^T + b, for one or several weights that share their input.
 #pragma once
 
-#include <array>
 #include <span>
 
 #include "ops/exec.h"

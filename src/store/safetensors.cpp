@@ -110,7 +110,7 @@ class HeaderParser {
     if (!is_last) piece += '}';
     const size_t offset = kLengthBytes + begin;
     const json::Value root = json::parse(piece, {.source = source_ + ": header", .base_offset = offset});
-    if (begin > 0 && root.members().empty()) fail("header", offset, "a member after ','", "'}'");
+    if ((begin > 0 || !is_last) && root.members().empty()) fail("header", offset, "a member after ','", "'}'");
     for (const json::Member& member : root.members()) {
       if (member.key == "__metadata__") {
         read_metadata(member);

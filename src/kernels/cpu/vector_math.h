@@ -39,12 +39,5 @@ float exp_scalar(float x) {
   return lanes[0];
 }
 
-/// 1 / (1 + exp(-x)).
-template <class Isa>
-typename Isa::F sigmoid(typename Isa::F x) {
-  const auto one = Isa::set1(1.0f);
-  return Isa::div(one, Isa::add(one, exp<Isa>(Isa::sub(Isa::zero(), x))));
-}
-
 }  // namespace
 }  // namespace moxie::cpu
