@@ -15,6 +15,7 @@
 #include "kernels/ceilings.h"
 #include "spec/config.h"
 #include "spec/names.h"
+#include "store/checkpoint_checks.h"
 #include "store/safetensors.h"
 
 namespace moxie::cli {
@@ -27,6 +28,7 @@ struct Options {
   std::optional<int64_t> context;
   int64_t batch = 1;
   std::optional<double> bandwidth_gb;
+  bool strict = false;
   bool json = false;
 };
 
@@ -43,13 +45,14 @@ std::vector<LayerRun> runs_of(const ModelSpec& spec) {
   return runs;
 }
 
-std::optional<WeightFiles> find_weights(const std::filesystem::path& directory) {
+std::optional<WeightFiles> find_weights(const std::filesystem::path& directory, bool strict) {
   std::error_code ignored;
   if (!std::filesystem::exists(directory / "model.safetensors", ignored) &&
       !std::filesystem::exists(directory / "model.safetensors.index.json", ignored)) {
     return std::nullopt;
   }
   const Checkpoint checkpoint = Checkpoint::open(directory);
+  if (strict) require_finite(checkpoint);
   WeightFiles files;
   files.bytes = checkpoint.total_bytes();
   files.tensors = static_cast<int64_t>(checkpoint.entries().size());
@@ -85,7 +88,7 @@ Inspection inspect(const Options& options) {
   if (result.context > spec.max_position) {
     throw make_error(ErrorCode::usage, "--context {}: the model allows at most {}", result.context, spec.max_position);
   }
-  if (!is_config) result.files = find_weights(path);
+  if (!is_config) result.files = find_weights(path, options.strict);
   result.decode = decode_step(spec, result.formats, options.batch, result.context, kEngineKvBytes);
   if (options.bandwidth_gb) {
     result.bandwidth = *options.bandwidth_gb * 1e9;
@@ -254,6 +257,7 @@ void add_inspect(CLI::App& app) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   verb->add_option("--bandwidth", options->bandwidth_gb, "Memory bandwidth in GB/s (default: measured, 0.3 s)")
       ->check(CLI::Range(1e-3, 1e6));
+  verb->add_flag("--strict", options->strict, "Read all weights and refuse NaN and infinity");
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options] {
     const Inspection inspection = inspect(*options);

@@ -1,9 +1,13 @@
 // moxie inspect as a process: its JSON, its exit codes, what it says of a directory with weights.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "cli/process.h"
+#include "store/safetensors.h"
 
 namespace moxie::test {
 namespace {
@@ -59,6 +63,30 @@ TEST(Inspect, refuses_with_the_exit_code_of_the_fault) {
   EXPECT_EQ(inspect("no-such-model").exit_code, 3);
   EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json --context 40000 --bandwidth 1").exit_code, 2);
   EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json --batch 0 --bandwidth 1").exit_code, 2);
+}
+
+TEST(Inspect, strict_names_the_tensor_that_is_not_finite) {
+  const std::filesystem::path golden = std::filesystem::path(MOXIE_SOURCE_DIR) / "tests/data/golden/llama";
+  const std::filesystem::path dir = std::filesystem::path(testing::TempDir()) / "not_finite";
+  std::filesystem::remove_all(dir);
+  std::filesystem::create_directories(dir);
+  std::filesystem::copy_file(golden / "config.json", dir / "config.json");
+  const Checkpoint checkpoint = Checkpoint::open(golden);
+  std::vector<NamedView> tensors;
+  for (const TensorEntry& entry : checkpoint.entries()) tensors.push_back({entry.name, entry.tensor.view});
+  const View& norm = checkpoint.find("model.norm.weight")->view;
+  std::vector<float> damaged(norm.f32(), norm.f32() + norm.shape.num_elems());
+  damaged[3] = NAN;
+  for (NamedView& tensor : tensors) {
+    if (tensor.name == "model.norm.weight") tensor.view.data = damaged.data();
+  }
+  write_safetensors(dir / "model.safetensors", tensors);
+
+  const std::string arguments = "'" + dir.string() + "' --bandwidth 10";
+  EXPECT_EQ(inspect(arguments).exit_code, 0);
+  const Outcome refused = inspect(arguments + " --strict", /*with_stderr=*/true);
+  EXPECT_EQ(refused.exit_code, 3);
+  EXPECT_NE(refused.out.find("model.norm.weight"), std::string::npos) << refused.out;
 }
 
 }  // namespace
