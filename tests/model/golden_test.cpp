@@ -193,7 +193,8 @@ TEST_P(Golden, greedy_ids_match) {
 INSTANTIATE_TEST_SUITE_P(Families, Golden,
                          testing::Values("mixtral", "mixtral-swa", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe",
                                          "granitemoe", "deepseek_v2", "deepseek_v2-group", "deepseek_v3", "gpt_oss",
-                                         "glm4_moe", "llama", "llama3-rope", "mistral", "qwen2", "qwen3"),
+                                         "glm4_moe", "llama", "llama3-rope", "mistral", "qwen2", "qwen3", "olmoe-clip",
+                                         "phimoe-longrope"),
                          [](const auto& family) {
                            std::string name = family.param;
                            std::replace(name.begin(), name.end(), '-', '_');
