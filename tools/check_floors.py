@@ -28,6 +28,7 @@ VENDORS = {
     "pcre2.h": ["text/regex.cpp"],
     "utf8proc.h": ["text/unicode.cpp", "text/jinja_text.cpp", "text/jinja_print.cpp"],
     "CLI/*": ["cli/*"],
+    "toml++/*": ["train/config.cpp"],
     "immintrin.h": ["kernels/cpu/*"],
     "cpuid.h": ["base/machine.cpp"],
     "gnu/libc-version.h": ["base/machine.cpp"],

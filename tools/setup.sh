@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 
 BUILD_PACKAGES=(g++ cmake ninja-build ccache pkg-config
-  libsimdjson-dev libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev)
+  libsimdjson-dev libcli11-dev libtomlplusplus-dev libfmt-dev libpcre2-dev libutf8proc-dev)
 TEST_PACKAGES=(libgtest-dev clang libclang-rt-dev
   python3 python3-numpy python3-jinja2 python3-selenium)
 # Not packaged everywhere (Ubuntu ships its browser outside apt); what needs them is skipped with a line that says so.

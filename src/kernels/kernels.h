@@ -79,6 +79,49 @@ struct GluArgs {
   float alpha = 1.702f, limit = 7.0f;
 };
 
+// ---- training ----
+
+/// How a training product multiplies: f32, or operands rounded to bf16 (nearest, ties to even) with products summed in
+/// f32.
+enum class Precision { f32, bf16 };
+
+/// One operand of a training product: element (i, k) of a matrix [I, K], stored f32 either way round. Stored row r
+/// lies at data + (rows ? rows[r] : r) * stride.
+struct MatmulOperand {
+  const float* data = nullptr;
+  int64_t stride = 0;             // floats from one stored row to the next
+  bool k_major = false;           // false: stored row i holds element (i, k) at k; true: stored row k holds it at i
+  const int32_t* rows = nullptr;  // gather; null: stored row r itself
+};
+
+/// c(m, n) = [c(m, n) +] sum_k a(m, k) b(n, k) [+ bias(n)], for m in [m_begin, m_end), n in [n_begin, n_end).
+/// k is summed in order, one accumulator an element, whatever the shape of the call (the same-bits law): with bf16 in
+/// order of pairs (2j, 2j + 1). Forward y = x w^T: a = x, b = w. Gradient of x: a = dy, b = w k-major. Gradient of w:
+/// a = dy k-major, b = x k-major.
+struct MatmulArgs {
+  MatmulOperand a, b;
+  int64_t m_begin = 0, m_end = 0, n_begin = 0, n_end = 0, k = 0;
+  Precision precision = Precision::f32;
+  bool accumulate = false;
+  const float* bias = nullptr;  // [N], indexed by n, or null
+  float* c = nullptr;           // element (m, n) at c + m * c_stride + n
+  int64_t c_stride = 0;
+  void* scratch = nullptr;  // matmul_scratch_bytes(), 64-byte aligned, one per thread
+};
+
+/// One step of AdamW with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101) over n parameters:
+/// g = grad * grad_scale; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+/// w = w (1 - lr * weight_decay) - lr (m / bias1) / (sqrt(v / bias2) + eps).
+struct AdamwArgs {
+  float* weight = nullptr;
+  const float* grad = nullptr;
+  float *m = nullptr, *v = nullptr;
+  int64_t n = 0;
+  float lr = 0, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0;
+  float grad_scale = 1;        // of clipping
+  float bias1 = 1, bias2 = 1;  // 1 - beta^step
+};
+
 struct KernelSet {
   std::string_view name;     // "ref", "avx2", "avx512", "avx512bf16"
   std::string_view summary;  // one line for `doctor`
@@ -112,6 +155,29 @@ struct KernelSet {
   void (*scale)(const float* x, float scale, int64_t n, float* y) noexcept;
   /// x = softmax(x), with the row maximum subtracted.
   void (*softmax)(float* x, int64_t n) noexcept;
+
+  // ---- training: backward passes and the optimizer; "+=" adds, all else overwrites ----
+
+  int64_t (*matmul_scratch_bytes)() noexcept;
+  void (*matmul)(const MatmulArgs& args) noexcept;
+  /// dx += d rms_norm / dx * dy; d_weight += the row's part. x, weight, eps as in the forward pass.
+  void (*rms_norm_backward)(const float* x, const float* weight, float eps, const float* dy, int64_t n, float* dx,
+                            float* d_weight) noexcept;
+  /// dx += ...; d_weight += ...; d_bias += dy.
+  void (*layer_norm_backward)(const float* x, const float* weight, float eps, const float* dy, int64_t n, float* dx,
+                              float* d_weight, float* d_bias) noexcept;
+  /// From gate, up and dh: d_gate, d_up, and h = weight * glu(gate, up) for the gradient of the down matrix; dh counts
+  /// as weight * dh. Returns sum_i dh_i glu(gate, up)_i, the gradient of `weight`. d_gate may be gate, d_up may be up,
+  /// h may be dh.
+  float (*glu_backward)(const GluArgs& args, const float* gate, const float* up, const float* dh, float weight,
+                        int64_t n, float* d_gate, float* d_up, float* h) noexcept;
+  /// ds = scale * p * (dp - sum_i p_i dp_i): the gradient of a softmax whose result is p. ds may be dp. Returns
+  /// sum_i p_i dp_i.
+  float (*softmax_backward)(const float* p, const float* dp, float scale, int64_t n, float* ds) noexcept;
+  /// logits become scale * (softmax(logits) - onehot(target)); returns -log softmax(logits)[target].
+  float (*cross_entropy)(float* logits, int64_t n, int64_t target, float scale) noexcept;
+  float (*dot)(const float* x, const float* y, int64_t n) noexcept;
+  void (*adamw)(const AdamwArgs& args) noexcept;
 };
 
 /// Every set compiled in, slowest first; ref is always there.

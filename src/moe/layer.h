@@ -13,8 +13,9 @@ struct MoeWeights {
   const float* router_bias = nullptr;  // [E]
   const float* expert_bias = nullptr;  // [E] joins the selection only
   ExpertBank bank;
-  Expert shared;     // present if spec.shared != none
-  View shared_gate;  // [1, H] for SharedExpert::sigmoid_gated
+  Expert shared;      // present if spec.shared != none
+  View shared_gate;   // [1, H] for SharedExpert::sigmoid_gated
+  View router_noise;  // [E, H] learned noise scale, in training with RouterNoise::gaussian only
 };
 
 /// What a layer leaves for statistics, trace and taps. In the step's arena; empty for a dense block.

@@ -6,6 +6,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_in_major.h"
 #include "kernels/kernels.h"
+#include "kernels/ref/ref.h"
 
 namespace moxie::cpu {
 namespace {
@@ -34,6 +35,15 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .add_scaled = add_scaled<Isa>,
       .scale = scale<Isa>,
       .softmax = softmax<Isa>,
+      .matmul_scratch_bytes = ref::matmul_scratch_bytes,
+      .matmul = ref::matmul,
+      .rms_norm_backward = ref::rms_norm_backward,
+      .layer_norm_backward = ref::layer_norm_backward,
+      .glu_backward = ref::glu_backward,
+      .softmax_backward = ref::softmax_backward,
+      .cross_entropy = ref::cross_entropy,
+      .dot = ref::dot,
+      .adamw = ref::adamw,
   };
 }
 

@@ -89,6 +89,15 @@ const KernelSet kSet = {
     .add_scaled = add_scaled,
     .scale = scale,
     .softmax = softmax,
+    .matmul_scratch_bytes = matmul_scratch_bytes,
+    .matmul = matmul,
+    .rms_norm_backward = rms_norm_backward,
+    .layer_norm_backward = layer_norm_backward,
+    .glu_backward = glu_backward,
+    .softmax_backward = softmax_backward,
+    .cross_entropy = cross_entropy,
+    .dot = dot,
+    .adamw = adamw,
 };
 
 }  // namespace moxie::ref

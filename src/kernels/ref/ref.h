@@ -22,6 +22,19 @@ void add_scaled(const float* x, float scale, int64_t n, float* y) noexcept;
 void scale(const float* x, float scale, int64_t n, float* y) noexcept;
 void softmax(float* x, int64_t n) noexcept;
 
+int64_t matmul_scratch_bytes() noexcept;
+void matmul(const MatmulArgs& args) noexcept;
+void rms_norm_backward(const float* x, const float* weight, float eps, const float* dy, int64_t n, float* dx,
+                       float* d_weight) noexcept;
+void layer_norm_backward(const float* x, const float* weight, float eps, const float* dy, int64_t n, float* dx,
+                         float* d_weight, float* d_bias) noexcept;
+float glu_backward(const GluArgs& args, const float* gate, const float* up, const float* dh, float weight, int64_t n,
+                   float* d_gate, float* d_up, float* h) noexcept;
+float softmax_backward(const float* p, const float* dp, float scale, int64_t n, float* ds) noexcept;
+float cross_entropy(float* logits, int64_t n, int64_t target, float scale) noexcept;
+float dot(const float* x, const float* y, int64_t n) noexcept;
+void adamw(const AdamwArgs& args) noexcept;
+
 extern const KernelSet kSet;
 
 }  // namespace moxie::ref
