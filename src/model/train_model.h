@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/parameters.h"
+#include "model/step.h"
 #include "moe/losses.h"
 #include "moe/stats.h"
 #include "moe/train_layer.h"
