@@ -1,0 +1,1 @@
+// Nothing yet: the room of training is being built.
