@@ -93,6 +93,20 @@ float sum_of(const float* x, int64_t n, const Map& f) {
   return sum_lanes<Isa>(Isa::add(Isa::add(sum[0], sum[1]), Isa::add(sum[2], sum[3])));
 }
 
+/// The largest of n > 0 elements; NaNs do not count.
+template <class Isa>
+float max_of(const float* x, int64_t n) {
+  float max = -__builtin_inff();
+  int64_t i = 0;
+  if (n >= Isa::kLanes) {
+    typename Isa::F lanes = Isa::set1(max);
+    for (; i + Isa::kLanes <= n; i += Isa::kLanes) lanes = Isa::max(Isa::load(x + i), lanes);
+    max = Isa::max_lane(lanes);
+  }
+  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
+  return max;
+}
+
 template <class Isa>
 void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* y) noexcept {
   using F = typename Isa::F;
@@ -188,9 +202,7 @@ void scale(const float* x, float factor, int64_t n, float* y) noexcept {
 template <class Isa>
 void softmax(float* x, int64_t n) noexcept {
   using F = typename Isa::F;
-  float max = x[0];
-  for (int64_t i = 1; i < n; ++i) max = x[i] > max ? x[i] : max;
-  const F shift = Isa::set1(max);
+  const F shift = Isa::set1(max_of<Isa>(x, n));
   map<Isa>(x, n, x, [&](F v) { return exp<Isa>(Isa::sub(v, shift)); });
   const F total = Isa::set1(sum_of<Isa>(x, n, [](F v, F sum) { return Isa::add(v, sum); }));
   map<Isa>(x, n, x, [&](F v) { return Isa::div(v, total); });

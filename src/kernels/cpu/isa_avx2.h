@@ -17,6 +17,7 @@ struct Avx2 {
   static constexpr int kLanes = 8;
   static constexpr int kBytes = 32;
   static constexpr int kTileRows = 3, kTileCols = 4;  // 12 accumulators, 3 + 1 operands: all 16 registers
+  static constexpr int kOuterRows = 6;                // x 2 vectors: 12 accumulators, 2 + 1 operands
 
   static F zero() { return _mm256_setzero_ps(); }
   static F set1(float v) { return _mm256_set1_ps(v); }
@@ -56,6 +57,9 @@ struct Avx2 {
   /// b where either is a NaN.
   static F max(F a, F b) { return _mm256_max_ps(a, b); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F sqrt(F a) { return _mm256_sqrt_ps(a); }
+  /// x where a <= b, else 0.
+  static F where_le(F a, F b, F x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ), x); }
   static F round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   /// a * 2^n for integral |n| < 252, in two steps so that underflow is gradual.
   static F scale_by_power(F a, F n) {
@@ -71,6 +75,31 @@ struct Avx2 {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 
+  /// The nearest bf16, as f32.
+  static F round_bf16(F v) { return widen_bf16(narrow_bf16(v)); }
+  /// v[i][j] becomes v[j][i].
+  static void transpose(F (&v)[8]) {
+    F a[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+      a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    }
+    F b[8];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {  // b[4 i + c]: column c of each half, rows 4 i .. 4 i + 3
+      b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+      b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
+      b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+      b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      v[c] = _mm256_permute2f128_ps(b[c], b[4 + c], 0x20);
+      v[4 + c] = _mm256_permute2f128_ps(b[c], b[4 + c], 0x31);
+    }
+  }
+
  private:
   static __m256i mask(int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -80,7 +109,9 @@ struct Avx2 {
     std::memcpy(part, p, static_cast<size_t>(n) * 2);
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(part));
   }
-  static __m128 halve(__m256 v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
+  static __m128 halve(__m256 v) {
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  }
   static __m128 sum4_of_4(__m128 a, __m128 b, __m128 c, __m128 d) {
     const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));  // a02 b02 a13 b13
     const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
@@ -89,7 +120,9 @@ struct Avx2 {
   static F power_of_two(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
-  static F widen_bf16(__m128i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16)); }
+  static F widen_bf16(__m128i v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+  }
   static __m128i narrow_bf16(F v) {
     const __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);
     const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));

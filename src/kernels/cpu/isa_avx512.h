@@ -17,6 +17,7 @@ struct Avx512 {
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
   static constexpr int kTileRows = 4, kTileCols = 6;  // 24 accumulators, 4 + 1 operands: 29 of 32 registers
+  static constexpr int kOuterRows = 12;               // x 2 vectors: 24 accumulators, 2 + 1 operands
 
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float v) { return _mm512_set1_ps(v); }
@@ -53,6 +54,9 @@ struct Avx512 {
   /// b where either is a NaN.
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F sqrt(F a) { return _mm512_sqrt_ps(a); }
+  /// x where a <= b, else 0.
+  static F where_le(F a, F b, F x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), x); }
   static F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   /// a * 2^n for integral n; underflow is gradual.
   static F scale_by_power(F a, F n) { return _mm512_scalef_ps(a, n); }
@@ -69,9 +73,43 @@ struct Avx512 {
   }
   static float max_lane(F a) { return _mm512_reduce_max_ps(a); }
 
+  /// The nearest bf16, as f32.
+  static F round_bf16(F v) { return widen_bf16(narrow_bf16(v)); }
+  /// v[i][j] becomes v[j][i], 32 bits each.
+  static void transpose(F (&v)[16]) {
+    F a[16], b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      a[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+      a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {  // b[4 i + c]: column c of each quarter, rows 4 i .. 4 i + 3
+      b[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+      b[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
+      b[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+      b[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      const F even_low = _mm512_shuffle_f32x4(b[c], b[4 + c], 0x88),
+              odd_low = _mm512_shuffle_f32x4(b[c], b[4 + c], 0xdd);
+      const F even_high = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0x88);
+      const F odd_high = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0xdd);
+      v[c] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+      v[8 + c] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+      v[4 + c] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+      v[12 + c] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+    }
+  }
+
  private:
-  static __mmask16 mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
-  static F widen_bf16(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
+  static __mmask16 mask(int64_t n) {
+    return static_cast<__mmask16>((1u << n) - 1);
+  }
+  static F widen_bf16(__m256i v) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
+  }
   static __m256i narrow_bf16(F v) {
     const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
     const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
