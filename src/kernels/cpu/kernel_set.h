@@ -5,14 +5,16 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_in_major.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/training.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"
 
 namespace moxie::cpu {
 namespace {
 
-/// Bf16: how bf16 rows of x are multiplied with bf16 weights; void where the set has no way to.
-template <class Isa, class Bf16 = void>
+/// Bf16 and Bf16Product: how bf16 rows are multiplied, in inference and in training; void where the set has no way to.
+template <class Isa, class Bf16 = void, class Bf16Product = void>
 constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summary) {
   return {
       .name = name,
@@ -35,15 +37,15 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .add_scaled = add_scaled<Isa>,
       .scale = scale<Isa>,
       .softmax = softmax<Isa>,
-      .matmul_scratch_bytes = ref::matmul_scratch_bytes,
-      .matmul = ref::matmul,
-      .rms_norm_backward = ref::rms_norm_backward,
-      .layer_norm_backward = ref::layer_norm_backward,
-      .glu_backward = ref::glu_backward,
-      .softmax_backward = ref::softmax_backward,
-      .cross_entropy = ref::cross_entropy,
-      .dot = ref::dot,
-      .adamw = ref::adamw,
+      .matmul_scratch_bytes = matmul_scratch_bytes<Isa>,
+      .matmul = matmul<Isa, Bf16Product>,
+      .rms_norm_backward = rms_norm_backward<Isa>,
+      .layer_norm_backward = layer_norm_backward<Isa>,
+      .glu_backward = glu_backward<Isa>,
+      .softmax_backward = softmax_backward<Isa>,
+      .cross_entropy = cross_entropy<Isa>,
+      .dot = dot<Isa>,
+      .adamw = adamw<Isa>,
   };
 }
 
