@@ -14,12 +14,13 @@ struct RouterLosses {
 
 /// Everything the losses of one layer need.
 struct RouterLossInput {
-  const float* logits = nullptr;    // [T, E] as they were scored
-  Routing routing;                  // topk_ids -1: dropped, does not count
-  const int64_t* counts = nullptr;  // [E] assignments demanded of each expert (before capacity): the scope's counts for
-                                    // micro_batch and global_batch; for `transformers` joined over all layers
-  double count_tokens = 0;          // tokens that `counts` covers (for joined counts: tokens * layers)
-  int64_t sequence_length = 0;      // S: rows of one sequence, for AuxScope::sequence
+  const float* logits = nullptr;  // [T, E] as they were scored
+  Routing routing;                // as chosen, before capacity; a choice with id -1 does not count
+  const int64_t* counts =
+      nullptr;  // [E] null: counted from routing; else assignments demanded of each expert (before capacity): the
+                // scope's counts for micro_batch and global_batch; for `transformers` joined over all layers
+  double count_tokens = 0;      // tokens that `counts` covers (for joined counts: tokens * layers)
+  int64_t sequence_length = 0;  // S: rows of one sequence, for AuxScope::sequence
   int64_t num_moe_layers = 1;
 };
 

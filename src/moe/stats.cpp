@@ -12,18 +12,22 @@ void MoeStats::reset(int64_t num_experts) {
   weight_mass.assign(static_cast<size_t>(num_experts), 0);
   margin_sum = 0;
   margin_min = INFINITY;
+  dropped = rerouted = 0;
 }
 
-void MoeStats::add(const Routing& routing) {
-  num_tokens += routing.num_tokens;
-  for (int64_t i = 0; i < routing.num_tokens * routing.top_k; ++i) {
-    const auto expert = static_cast<size_t>(routing.topk_ids[i]);
+void MoeStats::add(const Routing& chosen, int64_t num_dropped, int64_t num_rerouted) {
+  num_tokens += chosen.num_tokens;
+  dropped += num_dropped;
+  rerouted += num_rerouted;
+  for (int64_t i = 0; i < chosen.num_tokens * chosen.top_k; ++i) {
+    if (chosen.topk_ids[i] < 0) continue;
+    const auto expert = static_cast<size_t>(chosen.topk_ids[i]);
     ++tokens_per_expert[expert];
-    weight_mass[expert] += routing.topk_weights[i];
+    weight_mass[expert] += chosen.topk_weights[i];
   }
-  for (int64_t t = 0; t < routing.num_tokens; ++t) {
-    if (std::isfinite(routing.margin[t])) margin_sum += routing.margin[t];
-    margin_min = std::min(margin_min, routing.margin[t]);
+  for (int64_t t = 0; t < chosen.num_tokens; ++t) {
+    if (std::isfinite(chosen.margin[t])) margin_sum += chosen.margin[t];
+    margin_min = std::min(margin_min, chosen.margin[t]);
   }
 }
 

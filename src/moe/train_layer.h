@@ -22,12 +22,13 @@ struct TrainContext {
   bool training = true;  // false (evaluation): no noise, no capacity unless asked for; as inference routes
 };
 
-/// What one block keeps from forward to backward, in the arena. Empty routing for a dense block.
+/// What one block keeps from forward to backward, in the arena. Empty routing and logits for a dense block.
 struct MoeSaved {
   const float* router_x = nullptr;  // [T, H] jittered input, or the input itself
   float* logits = nullptr;          // [T, E] as scored
   float* noise_scale = nullptr;     // [T, E] x W_noise, RouterNoise::gaussian only
-  Routing routing;
+  Routing chosen;   // as the router chose, before capacity: what losses, statistics and gradients of the router read
+  Routing routing;  // as it ran: `chosen` itself if nothing was dropped or sent elsewhere
   TokenPermutation permutation;
   float *gate = nullptr, *up = nullptr;                // [R, F] before the activation, biases included
   float *shared_gate = nullptr, *shared_up = nullptr;  // [T, Fs]
