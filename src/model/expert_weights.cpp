@@ -3,17 +3,6 @@
 namespace moxie {
 namespace {
 
-std::string numbered(const std::string& pattern, int64_t number) {
-  return fmt::format(fmt::runtime(pattern), number);
-}
-
-// "gate_proj.weight" -> "gate_proj.bias"
-std::string bias_name(std::string weight) {
-  constexpr std::string_view ending = "weight";
-  MOXIE_CHECK(weight.ends_with(ending));
-  return weight.replace(weight.size() - ending.size(), ending.size(), "bias");
-}
-
 // Where gate and up stand among the 2F rows (or columns) of a stacked tensor.
 struct Halves {
   int64_t up_begin, step;
@@ -116,6 +105,18 @@ Expert bind_expert(Binder& binder, const std::string& gate, const std::string& u
   return expert;
 }
 
+}  // namespace
+
+std::string numbered(const std::string& pattern, int64_t number) {
+  return fmt::format(fmt::runtime(pattern), number);
+}
+
+std::string bias_name(std::string weight) {
+  constexpr std::string_view ending = "weight";
+  MOXIE_CHECK(weight.ends_with(ending));
+  return weight.replace(weight.size() - ending.size(), ending.size(), "bias");
+}
+
 GluArgs glu_args(const MoeSpec& ffn) {
   GluArgs args{.alpha = static_cast<float>(ffn.activation_alpha), .limit = static_cast<float>(ffn.activation_limit)};
   switch (ffn.activation) {
@@ -131,8 +132,6 @@ GluArgs glu_args(const MoeSpec& ffn) {
   }
   return args;
 }
-
-}  // namespace
 
 MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, const std::string& prefix) {
   const TensorNames& names = spec.names;

@@ -75,6 +75,7 @@ struct RopeSpec {
   double attention_factor = 1;                       // multiplies cos and sin (yarn, longrope), already computed
   double short_attention_factor = 1;                 // longrope: the same at or below original_max_position
   std::vector<double> short_factors, long_factors;   // longrope, dim / 2 each
+  bool operator==(const RopeSpec&) const = default;
 };
 
 struct AttentionSpec {
@@ -95,6 +96,7 @@ struct AttentionSpec {
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
   double latent_norm_eps = 1e-6;  // of the norms on the two latents; not the model's norm_eps
+  bool operator==(const AttentionSpec&) const = default;
 };
 
 // ---- where the weights are ----
