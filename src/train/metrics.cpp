@@ -1,0 +1,81 @@
+#include "train/metrics.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace moxie {
+namespace {
+
+constexpr size_t kLargestFile = size_t{8} << 30;
+
+Error failed(std::string_view what, const std::filesystem::path& path) {
+  return make_error(ErrorCode::runtime, "{}: {} failed: {}", path.string(), what, std::strerror(errno));
+}
+
+bool stays(const json::Value& line, int64_t step) {
+  const json::Value* at = line.find("step");
+  const std::optional<int64_t> number = at == nullptr ? std::nullopt : at->as_int();
+  if (!number) return true;  // the line that opens a run
+  if (*number != step) return *number < step;
+  const json::Value* kind = line.find("kind");
+  return kind == nullptr || !kind->is_string() || kind->as_string() != "checkpoint";
+}
+
+}  // namespace
+
+MetricsFile::MetricsFile(const std::filesystem::path& path) : path_(path) {
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw failed("open", path);
+}
+
+MetricsFile::~MetricsFile() {
+  ::close(fd_);
+}
+
+void MetricsFile::append(const json::Value& line) {
+  const std::string text = line.dump() + "\n";
+  const off_t before = ::lseek(fd_, 0, SEEK_END);
+  const char* at = text.data();
+  size_t left = text.size();
+  while (left > 0) {
+    const ssize_t written = ::write(fd_, at, left);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      const Error error = failed("write", path_);
+      [[maybe_unused]] const int cut = ::ftruncate(fd_, before);
+      throw error;
+    }
+    at += written;
+    left -= static_cast<size_t>(written);
+  }
+}
+
+void MetricsFile::sync() {
+  if (::fsync(fd_) != 0) throw failed("fsync", path_);
+}
+
+void cut_metrics(const std::filesystem::path& path, int64_t step) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return;
+  const std::string text = read_file(path, kLargestFile);
+  AtomicFile file(path);
+  size_t number = 1;
+  for (size_t begin = 0; begin < text.size(); ++number) {
+    const size_t end = text.find('\n', begin);
+    if (end == std::string::npos) break;  // the line a kill cut short
+    const std::string_view line(text.data() + begin, end - begin);
+    const json::Value value =
+        json::parse(line, {.source = fmt::format("{}: line {}", path.string(), number), .base_offset = begin});
+    if (stays(value, step)) file.write(std::string(line) + "\n");
+    begin = end + 1;
+  }
+  file.commit();
+}
+
+}  // namespace moxie

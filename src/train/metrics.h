@@ -1,0 +1,37 @@
+// metrics.jsonl: what a run tells of itself, a JSON object a line (docs/RUN_DIRECTORY.md lists the kinds). Writes and
+// cuts lines; knows nothing of what they mean but `type` and `step`.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include "base/json.h"
+
+namespace moxie {
+
+/// The file of one run, opened for appending. One write a line: a killed run leaves whole lines and at most one cut.
+class MetricsFile {
+ public:
+  /// Creates the file, or goes on in it. Throws Error{runtime}.
+  explicit MetricsFile(const std::filesystem::path& path);
+  ~MetricsFile();
+  MetricsFile(const MetricsFile&) = delete;
+  MetricsFile& operator=(const MetricsFile&) = delete;
+
+  /// Throws Error{runtime} if the line cannot be written whole; a part of it is then taken back.
+  void append(const json::Value& line);
+  /// To the disk: before a checkpoint that says these steps are done.
+  void sync();
+
+ private:
+  std::filesystem::path path_;
+  int fd_ = -1;
+};
+
+/// Leaves the lines of a run up to `step`, so that what follows continues as if it had never been interrupted: lines
+/// of later steps go, so do cut ones and the `checkpoint` event of the step itself (it is told again). The new file
+/// replaces the old one whole. A file that is not there stays so. Throws Error{runtime}, Error{invalid} if a line
+/// other than the last is not JSON (naming line and byte).
+void cut_metrics(const std::filesystem::path& path, int64_t step);
+
+}  // namespace moxie

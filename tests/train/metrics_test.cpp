@@ -1,0 +1,66 @@
+// metrics.jsonl: lines appended, and cut where a resumed run goes on.
+#include "train/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "train/scratch_directory.h"
+
+namespace moxie {
+namespace {
+
+json::Value line(const char* type, int64_t step, const char* kind = nullptr) {
+  json::Value value;
+  value.set("type", type).set("step", step);
+  if (kind != nullptr) value.set("kind", kind);
+  return value;
+}
+
+TEST(Metrics, cut_leaves_the_lines_up_to_a_step) {
+  const test::ScratchDirectory directory;
+  const std::filesystem::path path = directory.path() / "metrics.jsonl";
+  std::string expected;
+  {
+    MetricsFile file(path);
+    json::Value run;
+    run.set("type", "run").set("steps", 9);
+    const std::vector<std::pair<json::Value, bool>> lines = {{run, true},
+                                                             {line("step", 1), true},
+                                                             {line("event", 1, "checkpoint"), true},
+                                                             {line("step", 2), true},
+                                                             {line("event", 2, "spike"), true},
+                                                             {line("event", 2, "checkpoint"), false},
+                                                             {line("step", 3), false}};
+    for (const auto& [value, stays] : lines) {
+      file.append(value);
+      if (stays) expected += value.dump() + "\n";
+    }
+  }
+  std::ofstream(path, std::ios::app) << R"({"type":"step","st)";  // cut short by a kill
+  cut_metrics(path, 2);
+  EXPECT_EQ(read_file(path, 1 << 20), expected);
+}
+
+TEST(Metrics, a_damaged_line_is_named) {
+  const test::ScratchDirectory directory;
+  const std::filesystem::path path = directory.path() / "metrics.jsonl";
+  std::ofstream(path) << "{\"type\":\"run\"}\n{\"type\":oops}\n{\"type\":\"step\",\"step\":1}\n";
+  try {
+    cut_metrics(path, 1);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.text().find("line 2"), std::string::npos) << error.text();
+  }
+}
+
+TEST(Metrics, a_cut_of_no_file_makes_none) {
+  const test::ScratchDirectory directory;
+  cut_metrics(directory.path() / "metrics.jsonl", 1);
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "metrics.jsonl"));
+}
+
+}  // namespace
+}  // namespace moxie
