@@ -21,14 +21,15 @@ class TrainData {
 
   int64_t num_domains() const;
   const std::string& domain_name(int64_t domain) const;
-  double domain_share(int64_t domain) const;  // of the samples
+  double domain_share(int64_t domain) const;  // of the samples, exactly
   int64_t train_tokens(int64_t domain) const;
   int64_t valid_tokens(int64_t domain) const;
   int64_t valid_bytes(int64_t domain) const;  // of text, for nats per byte
 
-  /// Training window `sample` (0, 1, ...): its domain drawn by weight, then the next window of that domain: windows
-  /// tile the text from a random phase, in an order permuted anew each epoch (a permutation by counter, no state).
-  /// ids and targets [seq_len]. Returns the domain.
+  /// Training window `sample` (0, 1, ...): its domain is dealt by weight (SampleMix), then comes the next window of
+  /// that domain: windows tile the text from a random phase, in an order permuted anew each epoch (a permutation by
+  /// counter, no state). ids and targets [seq_len]. Returns the domain. Any thread. Throws Error{invalid} naming a file
+  /// that has shrunk since it was mapped.
   int64_t train_window(int64_t sample, int32_t* ids, int32_t* targets) const;
 
   /// Number of validation windows of a domain (at most `limit`; 0: all), and window `index` of them: no overlap, from
