@@ -188,6 +188,11 @@ TEST(TrainAttention, equals_a_plain_implementation_forward_and_backward) {
 TEST(TrainAttention, in_bf16_stays_close_to_f32) {
   for (const KernelSet* set : sets_here()) {
     for (const Case& c : kCases) expect_plain(*set, c, Precision::bf16, 0.06);
+    Tensors exact(kCases[2]), rounded(kCases[2]);
+    rounded.args.precision = Precision::bf16;
+    exact.run(*set, 2);
+    rounded.run(*set, 2);
+    EXPECT_NE(exact.out, rounded.out) << set->name;
   }
 }
 
@@ -251,6 +256,23 @@ TEST(TrainAttention, a_sequence_does_not_see_its_neighbours) {
     EXPECT_TRUE(std::equal(both.out.begin(), both.out.begin() + 70 * 16, other.out.begin())) << set->name;
     EXPECT_TRUE(std::equal(both.dk.begin(), both.dk.begin() + 70 * 8, other.dk.begin())) << set->name;
     EXPECT_NE(both.out, other.out);
+  }
+}
+
+TEST(TrainAttention, a_query_does_not_see_what_comes_after_it) {
+  for (const KernelSet* set : sets_here()) {
+    for (int64_t window : {0, 70}) {
+      for (Precision precision : {Precision::f32, Precision::bf16}) {
+        Tensors longer({1, 150, 2, 1, 8, 8, window, true}), shorter({1, 99, 2, 1, 8, 8, window, true});
+        longer.args.precision = shorter.args.precision = precision;
+        std::copy_n(longer.q.begin(), shorter.q.size(), shorter.q.begin());
+        std::copy_n(longer.k.begin(), shorter.k.size(), shorter.k.begin());
+        std::copy_n(longer.v.begin(), shorter.v.size(), shorter.v.begin());
+        longer.run(*set, 2);
+        shorter.run(*set, 2);
+        EXPECT_TRUE(std::equal(shorter.out.begin(), shorter.out.end(), longer.out.begin())) << set->name;
+      }
+    }
   }
 }
 
