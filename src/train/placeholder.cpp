@@ -1,1 +1,0 @@
-// Nothing yet: the room of training is being built.
