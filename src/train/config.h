@@ -77,9 +77,21 @@ TrainConfig load_train_config(const std::filesystem::path& file, std::span<const
 std::string to_toml(const TrainConfig& config);
 
 /// The dense model of equal active parameters: every routed block becomes one expert as wide as the top_k routed and
-/// the shared ones together; all else (data, order, steps, seed) stays. In the dense sibling of the family where there
-/// is one (qwen3_moe -> qwen3, qwen2_moe -> qwen2, mixtral -> mistral), else in the family itself.
+/// the shared ones together; all else (data, order, steps, seed) stays, without router, balance and init_from, and
+/// `out` gets "-dense" behind it. In the dense sibling of the family where there is one (qwen3_moe -> qwen3, qwen2_moe ->
+/// qwen2, mixtral -> mistral, the dense layers of deepseek and glm4_moe), else one expert in the family itself, whose
+/// gate is 1. Throws Error{invalid} for a model that is dense already, and for phimoe, whose router needs two experts.
 TrainConfig dense_twin(const TrainConfig& config);
+
+/// Parameters of a model and its twin; active: what one token passes through, all embeddings counted.
+struct TwinSizes {
+  int64_t total = 0, active = 0;
+  int64_t dense_total = 0, dense_active = 0;
+
+  /// "MoE 7,534,528 parameters, 1,930,048 active; dense twin 1,917,760, all active (0.994 of the MoE's)"
+  std::string text() const;
+};
+TwinSizes twin_sizes(const ModelSpec& model, const ModelSpec& twin);
 
 /// Learning rate of step 1, 2, ... (the first step is 1).
 double learning_rate(const LoopConfig& config, int64_t step);
