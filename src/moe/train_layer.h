@@ -24,7 +24,7 @@ struct TrainContext {
 
 /// What one block keeps from forward to backward, in the arena. Empty routing and logits for a dense block.
 struct MoeSaved {
-  const float* router_x = nullptr;  // [T, H] jittered input, or the input itself
+  const float* router_x = nullptr;  // [T, H] jittered input of the router; null: the input itself
   float* logits = nullptr;          // [T, E] as scored
   float* noise_scale = nullptr;     // [T, E] x W_noise, RouterNoise::gaussian only
   Routing chosen;   // as the router chose, before capacity: what losses, statistics and gradients of the router read

@@ -189,9 +189,9 @@ void through_router(const Backward& b, const float* d_row_weight, float* d_logit
   router_backward(b.exec(), weighing_rule(b.spec, b.context.router.choice), b.saved.logits, b.saved.chosen, d_weights,
                   d_logits);
 
-  const bool jittered = b.saved.router_x != b.x;
+  const bool jittered = b.saved.router_x != nullptr;
   float* dx = jittered ? b.arena().alloc<float>(num_tokens * b.hidden) : b.dx;
-  const MatmulOperand x{.data = b.saved.router_x, .stride = b.hidden, .k_major = true};
+  const MatmulOperand x{.data = jittered ? b.saved.router_x : b.x, .stride = b.hidden, .k_major = true};
   const auto backward = [&](const View& w, const float* d, bool accumulate) {
     const MatmulJob jobs[] = {
         weight_gradient({.data = d, .stride = num_experts, .k_major = true}, x, num_tokens, w, b.gradients.of(w)),

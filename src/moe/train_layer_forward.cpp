@@ -49,16 +49,17 @@ void score(const TrainContext& context, const MoeSpec& spec, const MoeWeights& w
            MoeSaved& saved) {
   Arena& arena = context.exec.arena;
   const int64_t num_tokens = context.num_tokens;
-  saved.router_x = has_noise(context, RouterNoise::jitter) ? jittered(context, layer, x, hidden_size(weights)) : x;
+  if (has_noise(context, RouterNoise::jitter)) saved.router_x = jittered(context, layer, x, hidden_size(weights));
+  const float* router_x = saved.router_x != nullptr ? saved.router_x : x;
   saved.logits = arena.alloc<float>(num_tokens * spec.num_experts);
   MatmulJob jobs[3];
   size_t num_jobs = 0;
-  jobs[num_jobs++] = router_product(saved.router_x, num_tokens, weights.router, weights.router_bias, saved.logits);
+  jobs[num_jobs++] = router_product(router_x, num_tokens, weights.router, weights.router_bias, saved.logits);
   const bool gaussian = has_noise(context, RouterNoise::gaussian);
   if (gaussian) {
     MOXIE_CHECK(!weights.router_noise.empty());
     saved.noise_scale = arena.alloc<float>(num_tokens * spec.num_experts);
-    jobs[num_jobs++] = router_product(saved.router_x, num_tokens, weights.router_noise, nullptr, saved.noise_scale);
+    jobs[num_jobs++] = router_product(router_x, num_tokens, weights.router_noise, nullptr, saved.noise_scale);
   }
   if (spec.shared == SharedExpert::sigmoid_gated) {
     saved.shared_logit = arena.alloc<float>(num_tokens);

@@ -44,6 +44,17 @@ TEST(TokenPermutation, groups_rows_by_expert_in_token_order) {
   EXPECT_EQ(std::vector<int32_t>(p.row_of, p.row_of + 6), (std::vector<int32_t>{3, 0, 1, 5, 4, 2}));
 }
 
+TEST(TokenPermutation, gives_a_dropped_choice_no_row) {
+  std::vector<int32_t> ids = {2, -1, 0, -1, -1, 2};
+  const Routing routing = routing_of(ids, 3, 2);
+  Arena arena;
+  const TokenPermutation p = permute_tokens(routing, arena);
+  EXPECT_EQ(p.num_rows, 3);
+  EXPECT_EQ(std::vector<int32_t>(p.expert_begin, p.expert_begin + 4), (std::vector<int32_t>{0, 1, 1, 3}));
+  EXPECT_EQ(std::vector<int32_t>(p.token_of, p.token_of + 3), (std::vector<int32_t>{1, 0, 2}));
+  EXPECT_EQ(std::vector<int32_t>(p.row_of, p.row_of + 6), (std::vector<int32_t>{1, -1, 0, -1, -1, 2}));
+}
+
 TEST(TokenPermutation, of_no_tokens_is_empty) {
   std::vector<int32_t> ids;
   Arena arena;

@@ -64,13 +64,29 @@ TEST(MoeStats, of_no_tokens_are_those_of_balance) {
   EXPECT_EQ(stats.dead_experts(), 8);
 }
 
+TEST(MoeStats, count_what_a_capacity_did_beside_the_choices) {
+  MoeStats stats;
+  stats.reset(2);
+  Step first{{0, -1, 1, 0}, {0.5f, 0, 0.25f, 0.25f}, {INFINITY, INFINITY}};
+  stats.add(first.routing(2), 1, 2);
+  stats.add(first.routing(2), 3);
+  EXPECT_EQ(stats.tokens_per_expert, (std::vector<int64_t>{4, 2}));  // -1 is no one's
+  EXPECT_EQ(stats.dropped, 4);
+  EXPECT_EQ(stats.rerouted, 2);
+  EXPECT_DOUBLE_EQ(stats.max_vio(), 1.0 / 3);
+}
+
 TEST(MoeStats, reset_forgets_all) {
-  MoeStats stats = stats_of(4, {{{0}, {1}, {0.5f}}});
+  MoeStats stats;
+  stats.reset(4);
+  Step step{{0}, {1}, {0.5f}};
+  stats.add(step.routing(4), 1, 1);
   stats.reset(3);
   EXPECT_EQ(stats.num_tokens, 0);
   EXPECT_EQ(stats.tokens_per_expert, std::vector<int64_t>(3, 0));
   EXPECT_EQ(stats.weight_mass, std::vector<double>(3, 0));
   EXPECT_EQ(stats.margin_sum, 0);
+  EXPECT_EQ(stats.dropped + stats.rerouted, 0);
   EXPECT_EQ(stats.margin_min, INFINITY);
 }
 

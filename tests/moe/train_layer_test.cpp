@@ -28,10 +28,11 @@ std::vector<int32_t> some_token_ids() {
 // Forward and backward once; `check` sees the saved state between the two.
 template <typename Check>
 Outcome run(TrainBlock& block, const KernelSet& set, int threads, const RouterTraining& router,
-            const std::vector<float>& pull, Check check) {
+            const std::vector<float>& pull, Check check, Precision precision = Precision::f32) {
   Stage stage(set, threads);
   const std::vector<int32_t> token_ids = some_token_ids();
   TrainContext context{.exec = stage.exec, .router = router, .num_tokens = kTokens, .sequence_length = kTokens};
+  context.precision = precision;
   context.token_ids = token_ids.data();
   context.rng = Rng(5, 6);
   const std::vector<float> x = test::normals(kTokens * kHidden, 5), along = test::normals(kTokens * kHidden, 6);
@@ -299,6 +300,38 @@ TEST(MoeTraining, bits_do_not_depend_on_threads) {
       EXPECT_EQ(one.dx, many.dx);
       EXPECT_EQ(one.gradients, many.gradients);
     }
+  }
+}
+
+// bf16 operands keep 8 bits: the products are a little off, the router is not at all.
+TEST(MoeTraining, in_bf16_rounds_the_experts_and_not_the_router) {
+  MoeSpec spec = six_experts();
+  spec.norm_topk_prob = true;
+  for (const KernelSet* set : test::sets_here()) {
+    TrainBlock block(spec);
+    std::vector<float> logits[2];
+    const std::vector<float> pull(kTokens * 6, 0);
+    Outcome outcomes[2];
+    for (const Precision precision : {Precision::f32, Precision::bf16}) {
+      const auto i = static_cast<size_t>(precision);
+      const auto keep = [&](const TrainContext&, const MoeSaved& saved, auto&&...) {
+        logits[i].assign(saved.logits, saved.logits + kTokens * 6);
+      };
+      outcomes[i] = run(block, *set, 2, {}, pull, keep, precision);
+    }
+    EXPECT_EQ(logits[0], logits[1]);
+    const auto expect_close = [&](const std::vector<float>& exact, const std::vector<float>& rounded) {
+      double error = 0, size = 0;
+      for (size_t i = 0; i < exact.size(); ++i) {
+        error += std::pow(static_cast<double>(exact[i] - rounded[i]), 2);
+        size += std::pow(static_cast<double>(exact[i]), 2);
+      }
+      EXPECT_LT(std::sqrt(error / size), 0.01) << set->name;
+      EXPECT_GT(std::sqrt(error / size), 1e-4) << set->name;
+    };
+    expect_close(outcomes[0].y, outcomes[1].y);
+    expect_close(outcomes[0].dx, outcomes[1].dx);
+    expect_close(outcomes[0].gradients, outcomes[1].gradients);
   }
 }
 
