@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 namespace moxie::text {
@@ -38,6 +39,12 @@ std::optional<std::string> bytes_of_letters(std::string_view token) {
     bytes += static_cast<char>(byte);
   }
   return bytes;
+}
+
+std::string letters_of_bytes(std::string_view bytes) {
+  std::string letters;
+  for (const char byte : bytes) utf8_append(letters, kLetterOfByte[static_cast<unsigned char>(byte)]);
+  return letters;
 }
 
 }  // namespace moxie::text

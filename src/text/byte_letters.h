@@ -10,4 +10,7 @@ namespace moxie::text {
 /// The bytes behind a token (UTF-8) written in that alphabet; empty if a character is not of it.
 std::optional<std::string> bytes_of_letters(std::string_view token);
 
+/// Any bytes, written in that alphabet (UTF-8).
+std::string letters_of_bytes(std::string_view bytes);
+
 }  // namespace moxie::text
