@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "support.h"
 
 namespace moxie {
@@ -220,6 +222,32 @@ TEST_F(Config, refuses_values_that_do_not_go_together) {
   EXPECT_CONTAINS(refusal(kModel + kData + kData), "play twice");
   EXPECT_CONTAINS(refusal(kModel + kData + "weight = 1\n[[data.domains]]\npaths = \"q\"\n"), "a weight for every");
   EXPECT_CONTAINS(refusal(kModel + kData + "[[data.valid]]\nname = \"z\"\npaths = \"q\"\n"), "the name of a domain");
+}
+
+TEST_F(Config, example_is_a_configuration) {
+  const TrainConfig config = load_train_config(MOXIE_SOURCE_DIR "/configs/tiny-moe.toml", {});
+  EXPECT_EQ(config.spec.layers.size(), 4u);
+  EXPECT_EQ(config.spec.vocab_size, 256);
+  EXPECT_TRUE(std::filesystem::exists(config.data.domains[0].paths[0]));
+  EXPECT_TRUE(config.spec.notices.empty());
+}
+
+// configs/README.md lists every key that the resolved text has.
+TEST_F(Config, every_key_is_documented) {
+  std::ifstream file(MOXIE_SOURCE_DIR "/configs/README.md");
+  const std::string readme((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream lines(to_toml(load(kData + kModel)));
+  bool in_model = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("[")) in_model = line == "[model]";
+    const size_t equals = line.find(" = ");
+    if (in_model || equals == std::string::npos) continue;
+    const std::string key = line.substr(0, equals);
+    const bool listed =
+        readme.find("| " + key + " |") != std::string::npos || readme.find("| " + key + ",") != std::string::npos ||
+        readme.find(", " + key + " |") != std::string::npos || readme.find(", " + key + ",") != std::string::npos;
+    EXPECT_TRUE(listed) << key;
+  }
 }
 
 TEST_F(Config, names_files_that_cannot_be_read) {
