@@ -56,9 +56,7 @@ class Trainer {
   struct Pair {
     int32_t left, right;
     uint64_t count = 0;
-    std::vector<uint32_t> at;  // where it began at some time; some are gone
-    bool grew = false;         // since the queue last heard of it
-    bool listed = false;       // as a merge
+    std::vector<uint32_t> at;  // where it began at some time, ascending; some are gone
   };
   struct Candidate {
     uint64_t count;  // never less than the pair's own
@@ -68,7 +66,7 @@ class Trainer {
   void lay_out();
   void appear(int32_t left, int32_t right, uint32_t at);
   void vanish(int32_t left, int32_t right, uint32_t at);
-  void queue_those_that_grew();
+  void push(int32_t pair);
   Candidate pop();
   bool is_worse(const Candidate& a, const Candidate& b) const;
   void merge(int32_t pair, int32_t merged);
@@ -86,7 +84,6 @@ class Trainer {
   std::vector<int32_t> word_of_;  // by position
   PairTable pair_ids_;            // Merge::id is an index into pairs_
   std::vector<Pair> pairs_;
-  std::vector<int32_t> grown_;         // pairs that grew
   std::vector<Candidate> candidates_;  // a heap
 };
 
@@ -124,11 +121,8 @@ void Trainer::appear(int32_t left, int32_t right, uint32_t at) {
     pair_ids_.insert(left, right, {.id = id});
     pairs_.push_back({.left = left, .right = right});
   }
-  Pair& grown = pair(id);
-  grown.count += times(at);
-  grown.at.push_back(at);
-  if (!grown.grew) grown_.push_back(id);
-  grown.grew = true;
+  pair(id).count += times(at);
+  pair(id).at.push_back(at);
 }
 
 void Trainer::vanish(int32_t left, int32_t right, uint32_t at) {
@@ -144,15 +138,11 @@ bool Trainer::is_worse(const Candidate& a, const Candidate& b) const {
   return trained_.tokens.bytes(first.right) < trained_.tokens.bytes(second.right);
 }
 
-void Trainer::queue_those_that_grew() {
-  const auto worse = [this](const Candidate& a, const Candidate& b) { return is_worse(a, b); };
-  for (const int32_t id : grown_) {
-    pair(id).grew = false;
-    if (pair(id).count < min_frequency_) continue;
-    candidates_.push_back({pair(id).count, id});
-    std::push_heap(candidates_.begin(), candidates_.end(), worse);
-  }
-  grown_.clear();
+void Trainer::push(int32_t id) {
+  if (pair(id).count < min_frequency_) return;
+  candidates_.push_back({pair(id).count, id});
+  std::push_heap(candidates_.begin(), candidates_.end(),
+                 [this](const Candidate& a, const Candidate& b) { return is_worse(a, b); });
 }
 
 Trainer::Candidate Trainer::pop() {
@@ -165,10 +155,10 @@ Trainer::Candidate Trainer::pop() {
 
 void Trainer::merge(int32_t id, int32_t merged) {
   const int32_t left = pair(id).left, right = pair(id).right;
+  const size_t known = pairs_.size();
   std::vector<uint32_t> positions;
   positions.swap(pair(id).at);
-  std::sort(positions.begin(), positions.end());  // leftmost first, as encoding does
-  for (const uint32_t at : positions) {
+  for (const uint32_t at : positions) {  // leftmost first, as encoding does
     const uint32_t middle = at + length(left);
     if (symbols_[at] != left || symbols_[middle] != right) continue;  // gone
     const uint32_t end = middle + length(right);
@@ -185,6 +175,8 @@ void Trainer::merge(int32_t id, int32_t merged) {
     symbols_[middle - 1] = symbols_[middle] = kNothing;
     symbols_[at] = symbols_[end - 1] = merged;
   }
+  // Only pairs with the new token have grown, and all of them are new.
+  for (size_t i = known; i < pairs_.size(); ++i) push(static_cast<int32_t>(i));
 }
 
 uint64_t Trainer::count_tokens() const {
@@ -199,36 +191,30 @@ uint64_t Trainer::count_tokens() const {
 
 TrainedBpe Trainer::run(const std::function<void(double)>& on_progress) {
   lay_out();
-  queue_those_that_grew();
+  for (size_t i = 0; i < pairs_.size(); ++i) push(static_cast<int32_t>(i));
   // What a learned token may not look like in the file.
-  std::set<std::string, std::less<>> taken;
+  std::set<std::string> taken;
   for (const std::string& token : trained_.specials) {
     if (const auto bytes = bytes_of_letters(token)) taken.insert(*bytes);
   }
   const int32_t first = trained_.vocab_size();
   while (trained_.vocab_size() < vocab_size_ && !candidates_.empty()) {
     const Candidate best = pop();
-    Pair& chosen = pair(best.pair);
-    if (chosen.count != best.count) {  // it shrank since
-      chosen.grew = true;
-      grown_.push_back(best.pair);
-      queue_those_that_grew();
+    const auto [left, right] = std::pair(pair(best.pair).left, pair(best.pair).right);
+    if (pair(best.pair).count != best.count) {  // it shrank since
+      push(best.pair);
       continue;
     }
-    std::string bytes(trained_.tokens.bytes(chosen.left));
-    bytes += trained_.tokens.bytes(chosen.right);
+    std::string bytes(trained_.tokens.bytes(left));
+    bytes += trained_.tokens.bytes(right);
     if (bytes.size() > kMaxMergedBytes || taken.contains(bytes)) continue;
-    int32_t merged = trained_.tokens.find(bytes);
-    if (merged < 0) {
-      merged = trained_.tokens.size();
-      trained_.tokens.add(bytes, merged);
-      if (on_progress) on_progress(static_cast<double>(trained_.vocab_size() - first) / (vocab_size_ - first));
-    }
-    // Another way to a token of this pair may bring the pair back: it merges again, and is in the list already.
-    if (!chosen.listed) trained_.merges.emplace_back(chosen.left, chosen.right);
-    chosen.listed = true;
+    // The token is new: bytes that stand alone between borders merge the same way wherever they are, so that no two
+    // pairs make the same token.
+    const int32_t merged = trained_.tokens.size();
+    MOXIE_CHECK(trained_.tokens.add(bytes, merged));
+    trained_.merges.emplace_back(left, right);
     merge(best.pair, merged);
-    queue_those_that_grew();
+    if (on_progress) on_progress(static_cast<double>(trained_.vocab_size() - first) / (vocab_size_ - first));
   }
   trained_.text_tokens = count_tokens();
   return std::move(trained_);

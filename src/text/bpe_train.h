@@ -60,8 +60,7 @@ struct TrainedBpe {
 
 /// Sennrich, Haddow, Birch 2016 (arXiv:1508.07909): merges the most frequent pair of neighbours inside words until the
 /// vocabulary is full or no pair comes `min_frequency` times; of equally frequent pairs the one with the greater bytes
-/// (left token, then right). A merge that makes a token that is already there costs no place. No token grows beyond
-/// kMaxMergedBytes. Throws as check_vocab_size.
+/// (left token, then right). No token grows beyond kMaxMergedBytes. Throws as check_vocab_size.
 /// Cost: near linear in the distinct words; each merge costs its occurrences in them.
 TrainedBpe train_bpe(const WordCounts& words, const BpeTraining& training,
                      const std::function<void(double)>& on_progress = {});
