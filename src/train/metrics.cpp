@@ -39,24 +39,24 @@ MetricsFile::~MetricsFile() {
 }
 
 void MetricsFile::append(const json::Value& line) {
-  const std::string text = line.dump() + "\n";
-  const off_t before = ::lseek(fd_, 0, SEEK_END);
-  const char* at = text.data();
-  size_t left = text.size();
-  while (left > 0) {
-    const ssize_t written = ::write(fd_, at, left);
+  waiting_ += line.dump() + "\n";
+  flush();
+}
+
+bool MetricsFile::flush() {
+  size_t done = 0;
+  while (done < waiting_.size()) {
+    const ssize_t written = ::write(fd_, waiting_.data() + done, waiting_.size() - done);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      const Error error = failed("write", path_);
-      [[maybe_unused]] const int cut = ::ftruncate(fd_, before);
-      throw error;
-    }
-    at += written;
-    left -= static_cast<size_t>(written);
+    if (written < 0) break;
+    done += static_cast<size_t>(written);
   }
+  waiting_.erase(0, done);
+  return waiting_.empty();
 }
 
 void MetricsFile::sync() {
+  if (!flush()) throw failed("write", path_);
   if (::fsync(fd_) != 0) throw failed("fsync", path_);
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <filesystem>
-#include <string_view>
+#include <string>
 
 #include "base/json.h"
 
@@ -18,13 +18,16 @@ class MetricsFile {
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
 
-  /// Throws Error{runtime} if the line cannot be written whole; a part of it is then taken back.
+  /// A line that the disk does not take waits in memory for the next call: training is worth more than its log.
   void append(const json::Value& line);
-  /// To the disk: before a checkpoint that says these steps are done.
+  /// To the disk: before a checkpoint that says these steps are done. Throws Error{runtime} if lines still wait.
   void sync();
 
  private:
+  bool flush();
+
   std::filesystem::path path_;
+  std::string waiting_;
   int fd_ = -1;
 };
 
