@@ -31,6 +31,12 @@ int64_t other_expert(Overflow overflow, const float* logits, const Routing& rout
   return best;
 }
 
+// What to sort by: NaN, which has no order, comes last.
+template <typename T>
+T sortable(T score) {
+  return std::isnan(score) ? -INFINITY : score;
+}
+
 // Log of the softmax probability of each choice: comparable between tokens.
 void log_probabilities(const float* logits, const Routing& routing, double* result) {
   const int64_t num_experts = routing.num_experts;
@@ -41,7 +47,7 @@ void log_probabilities(const float* logits, const Routing& routing, double* resu
     for (int64_t e = 0; e < num_experts; ++e) total += std::exp(row[e] - max);
     for (int64_t i = t * routing.top_k; i < (t + 1) * routing.top_k; ++i) {
       const int32_t id = routing.topk_ids[i];
-      result[i] = id < 0 ? -INFINITY : row[id] - max - std::log(total);
+      result[i] = id < 0 ? -INFINITY : sortable(row[id] - max - std::log(total));
     }
   }
 }
@@ -125,7 +131,7 @@ Routing route_expert_choice(Exec& exec, const MoeSpec& spec, const RouterTrainin
     int32_t* order = orders + worker * num_tokens;
     std::iota(order, order + num_tokens, 0);
     std::nth_element(order, order + rows, order + num_tokens, [&](int32_t a, int32_t b) {
-      const float of_a = scores[a * num_experts + e], of_b = scores[b * num_experts + e];
+      const float of_a = sortable(scores[a * num_experts + e]), of_b = sortable(scores[b * num_experts + e]);
       return of_a != of_b ? of_a > of_b : a < b;
     });
     for (int64_t i = 0; i < rows; ++i) {

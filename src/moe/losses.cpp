@@ -29,7 +29,7 @@ double probabilities(Score score, const float* logits, int64_t n, double* p, dou
       total += p[i];
     }
   }
-  for (int64_t i = 0; i < n; ++i) p[i] /= total;
+  for (int64_t i = 0; i < n && total != 0; ++i) p[i] /= total;
   *score_sum = total;
   return log_sum;
 }

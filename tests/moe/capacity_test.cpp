@@ -145,6 +145,25 @@ TEST(Capacity, is_never_exceeded_and_no_token_visits_an_expert_twice) {
   }
 }
 
+// A run that diverges must reach the check that names the tensor.
+TEST(Capacity, survives_logits_that_are_not_numbers) {
+  std::vector<float> logits = test::normals(500 * 4, 3);
+  for (size_t i = 0; i < logits.size(); i += 3) logits[i] = i % 2 == 0 ? NAN : INFINITY;
+  for (const Overflow overflow : {Overflow::drop, Overflow::next_choice, Overflow::least_loaded}) {
+    Case c(4, 2, logits);
+    const CapacityResult result = c.apply(with(0.8, overflow, Priority::score));
+    for (const int64_t load : c.loads()) EXPECT_LE(load, result.capacity);
+  }
+  Stage stage;
+  const MoeSpec spec{.routed = true, .num_experts = 4, .top_k = 2};
+  const Routing routing = route_expert_choice(stage.exec, spec, {}, logits.data(), 500);
+  for (int64_t e = 0; e < 4; ++e) {
+    int64_t taken = 0;
+    for (int64_t t = 0; t < 500; ++t) taken += routing.topk_ids[t * 4 + e] == e;
+    EXPECT_EQ(taken, 250);
+  }
+}
+
 TEST(ExpertChoice, gives_every_expert_exactly_as_many_tokens_and_its_best) {
   constexpr int64_t kTokens = 90, kExperts = 7;
   const std::vector<float> logits = test::normals(kTokens * kExperts, 4);

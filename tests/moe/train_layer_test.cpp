@@ -349,6 +349,17 @@ TEST(MoeTraining, evaluation_has_no_noise) {
   EXPECT_EQ(with, without);
 }
 
+TEST(MoeTraining, may_drop_every_choice) {
+  TrainBlock block(six_experts());
+  RouterTraining router;
+  router.capacity_factor = 1e-9;
+  const Outcome result = run(block, test::ref(), 2, router, std::vector<float>(kTokens * 6, 0), kNoCheck);
+  EXPECT_EQ(result.dropped, kTokens * 2);
+  EXPECT_EQ(result.y, std::vector<float>(kTokens * kHidden, 0));
+  EXPECT_EQ(result.dx, std::vector<float>(kTokens * kHidden, 0));
+  EXPECT_EQ(result.gradients, std::vector<float>(block.values.size(), 0));
+}
+
 TEST(MoeTraining, a_token_whose_choices_were_all_dropped_gets_zero) {
   MoeSpec spec = six_experts();
   spec.top_k = 1;
