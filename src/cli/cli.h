@@ -16,7 +16,12 @@ void add_run(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_route(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_report(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_train(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_upcycle(CLI::App& app);
+void add_compare(CLI::App& app);
 void add_doctor(CLI::App& app);
 
 /// Whether to colour what goes to stdout (a terminal, no NO_COLOR, TERM is not dumb).
@@ -46,7 +51,9 @@ class Progress {
   int shown_ = -1;
 };
 
-/// Thrown when Ctrl-C ended the work and all that was done has been printed: exit code 130.
-struct Interrupted {};
+/// Thrown when a signal ended the work and all that was done has been printed: exit code 128 + the signal.
+struct Interrupted {
+  int exit_code = 130;  // Ctrl-C
+};
 
 }  // namespace moxie::cli

@@ -38,7 +38,11 @@ int main(int argc, char** argv) {
   moxie::cli::add_inspect(app);
   moxie::cli::add_route(app);
   moxie::cli::add_eval(app);
+  moxie::cli::add_report(app);
   moxie::cli::add_bench(app);
+  moxie::cli::add_train(app);
+  moxie::cli::add_tokenize(app);
+  moxie::cli::add_upcycle(app);
   moxie::cli::add_doctor(app);
   try {
     app.parse(argc, argv);
@@ -49,8 +53,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : static_cast<int>(moxie::ErrorCode::usage);
-  } catch (const moxie::cli::Interrupted&) {
-    return 130;
+  } catch (const moxie::cli::Interrupted& interrupted) {
+    return interrupted.exit_code;
   } catch (const moxie::Error& error) {
     print_error(error.what());
     return static_cast<int>(error.code());

@@ -6,14 +6,12 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "report/page_files.h"
 #include "report/page_pack.h"
 #include "report/routing_summary.h"
 #include "report/token_text.h"
 
 namespace moxie {
-
-std::string_view page_file(std::string_view file_name);  // the embedded files of page/ (cmake/embed.cmake)
-
 namespace {
 
 constexpr int64_t kMaxPageBytes = 1'000'000;
@@ -78,23 +76,6 @@ json::Value packed_json(const PackedLayer& packed) {
   return out;
 }
 
-/// JSON inside <script>: only "<" could end the element; the others are for readers that are not quite up to date.
-std::string script_safe(const std::string& json_text) {
-  std::string out;
-  for (size_t i = 0; i < json_text.size(); ++i) {
-    const char c = json_text[i];
-    if (c == '<' || c == '>' || c == '&') {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-    } else if (json_text.compare(i, 3, "\u2028") == 0 || json_text.compare(i, 3, "\u2029") == 0) {
-      out += json_text[i + 2] == '\xa8' ? "\\u2028" : "\\u2029";
-      i += 2;
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
 std::string page_data(const RoutingTrace& trace, const std::vector<std::string>& texts, const PageInfo& info,
                       int64_t budget) {
   SummaryOptions options;
@@ -125,69 +106,14 @@ std::string page_data(const RoutingTrace& trace, const std::vector<std::string>&
   return script_safe(data.dump());
 }
 
-/// Puts the file of every <link href="F"> and <script src="F"> of the markup in its place, so that page.html also works
-/// as it lies in the source tree.
-std::string assemble(std::string page) {
-  constexpr std::string_view kNonce = "moxie";
-  const auto inline_files = [&](std::string_view before, std::string_view after, std::string_view element) {
-    for (size_t at = 0; (at = page.find(before, at)) != std::string::npos;) {
-      const size_t name = at + before.size(), end = page.find(after, name);
-      MOXIE_CHECK(end != std::string::npos);
-      const std::string_view text = page_file(page.substr(name, end - name));
-      MOXIE_CHECK(!text.empty());
-      const std::string whole = fmt::format("<{0} nonce=\"{1}\">\n{2}</{0}>", element, kNonce, text);
-      page.replace(at, end + after.size() - at, whole);
-      at += whole.size();
-    }
-  };
-  inline_files("<link rel=\"stylesheet\" href=\"", "\">", "style");
-  inline_files("<script src=\"", "\"></script>", "script");
-  return page;
-}
-
-void replace_once(std::string& page, std::string_view marker, std::string_view text) {
-  const size_t at = page.find(marker);
-  MOXIE_CHECK(at != std::string::npos);
-  page.replace(at, marker.size(), text);
-}
-
 }  // namespace
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::string routing_page(const RoutingTrace& trace, const std::vector<std::string>& token_texts, const PageInfo& info) {
   MOXIE_CHECK(token_texts.size() == trace.token_ids.size());
-  std::string page = assemble(std::string(page_file("page.html")));
   const std::string title = escape_html(visible_text(info.model));
-  const int64_t budget = kMaxPageBytes - static_cast<int64_t>(page.size() + title.size());
-  const std::string data = page_data(trace, token_texts, info, budget);
-  replace_once(page, "{{data}}", data);  // the last marker first: what is put in is never searched
-  replace_once(page, "{{title}}", title);
-  return page;
+  const auto frame = static_cast<int64_t>(build_page("page.html", {{"title", title}, {"data", ""}}).size());
+  return build_page("page.html",
+                    {{"title", title}, {"data", page_data(trace, token_texts, info, kMaxPageBytes - frame)}});
 }
 
 }  // namespace moxie

@@ -24,7 +24,4 @@ struct PageInfo {
 /// that of summarize().
 std::string routing_page(const RoutingTrace& trace, const std::vector<std::string>& token_texts, const PageInfo& info);
 
-/// `text` for HTML content and quoted attributes.
-std::string escape_html(std::string_view text);
-
 }  // namespace moxie

@@ -145,7 +145,7 @@ TEST(RoutingPage, no_text_can_leave_its_place) {
   EXPECT_EQ(utf8_error_offset(page), std::string::npos);
   size_t scripts = 0;
   for (size_t at = 0; (at = page.find("</script", at)) != std::string::npos; ++at) ++scripts;
-  EXPECT_EQ(scripts, 7u);  // the data and six of our own
+  EXPECT_EQ(scripts, 8u);  // the data and seven of our own
   const json::Value data = data_of(page);
   EXPECT_EQ(data.find("model")->as_string(), evil + "{{data}}");
 }

@@ -85,5 +85,5 @@
 
   const say = (text) => { byId('status').textContent = text; };
 
-  Object.assign(moxie, {byId, element, percent, count, decimal, times, label, isDark, expertColour, bandColour, heat, showTip, placeTip, hideTip, say});
+  Object.assign(moxie, {byId, element, percent, count, decimal, times, label, isDark, oklch, expertColour, bandColour, heat, showTip, placeTip, hideTip, say});
 })();

@@ -82,18 +82,7 @@
     document.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') moxie.set({expert: null, pinned: null});
     });
-    const themes = [['', '◐ Auto', 'automatic'], ['light', '☀ Light', 'light'], ['dark', '☾ Dark', 'dark']];
-    let theme = 0;
-    byId('theme').addEventListener('click', () => {
-      theme = (theme + 1) % themes.length;
-      if (themes[theme][0]) document.documentElement.dataset.theme = themes[theme][0];
-      else delete document.documentElement.dataset.theme;
-      byId('theme').textContent = themes[theme][1];
-      byId('theme').setAttribute('aria-label', `Colour theme: ${themes[theme][2]}. Change`);
-      redraw();
-    });
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
-    addEventListener('scroll', moxie.placeTip, {passive: true, capture: true});  // of the window or any part
+    moxie.watchTheme(redraw);
     new ResizeObserver(() => moxie.drawHistogram()).observe(byId('histogram'));
   }
 
