@@ -6,7 +6,7 @@
 #include <deque>
 
 #include "base/file.h"
-#include "plan/accounting.h"
+#include "plan/training_cost.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/run_directory.h"
@@ -44,7 +44,7 @@ class Run {
         stepper_(config, data_, kernels, pool),
         evaluator_(config, data_),
         files_{.config = config.model, .tokenizer = data_.tokenizer_files()},
-        flops_per_token_(training_flops_per_token(config)) {
+        flops_per_token_(train_flops_per_token(config.spec, config.train.seq_len).total()) {
     const LoopConfig& train = config.train;
     eval_every_ = train.eval_every == 0 ? std::max<int64_t>(1, train.steps / 10) : train.eval_every;
     checkpoint_every_ = train.checkpoint_every == 0 ? eval_every_ : train.checkpoint_every;
@@ -296,11 +296,6 @@ LoadSummary summarise(const std::vector<MoeStats>& stats) {
   summary.max_vio /= layers;
   summary.entropy /= layers;
   return summary;
-}
-
-double training_flops_per_token(const TrainConfig& config) {
-  // A token sees half of its sequence on average; backward costs twice the forward pass.
-  return 3 * forward_flops(config.spec, (config.train.seq_len + 1) / 2).total();
 }
 
 TrainSummary train(const TrainConfig& config, const TrainRequest& request, const KernelSet& kernels, ThreadPool& pool,

@@ -58,9 +58,6 @@ struct TrainSummary {
   std::filesystem::path checkpoint;          // the last one saved
 };
 
-/// FLOPs of forward and backward of one token: three forward passes of sequences of seq_len.
-double training_flops_per_token(const TrainConfig& config);
-
 /// Trains in config.train.out. Throws Error{usage} if the directory holds checkpoints and request.resume is "none",
 /// Error{invalid} naming what changed if configuration or data are not those of the run, Error{runtime} if another
 /// process has the directory, if three saves in a row failed, or as Stepper::run does.

@@ -4,6 +4,7 @@
 
 #include "base/machine.h"
 #include "plan/accounting.h"
+#include "plan/training_cost.h"
 
 namespace moxie {
 namespace {
@@ -73,7 +74,8 @@ json::Value run_line(const TrainConfig& config, const TrainData& data, const Ker
   out.set("kernels", kernels.name).set("precision", train.precision == Precision::bf16 ? "bf16" : "f32");
   out.set("parameters_total", count_parameters(config.spec).total());
   out.set("parameters_active", active_parameters(config.spec).full);
-  out.set("flops_per_token", training_flops_per_token(config)).set("num_layers", config.spec.num_layers);
+  out.set("flops_per_token", train_flops_per_token(config.spec, train.seq_len).total())
+      .set("num_layers", config.spec.num_layers);
   out.set("moe_layers", std::move(layers)).set("num_experts", routed == nullptr ? 1 : routed->num_experts);
   out.set("top_k", routed == nullptr ? 1 : routed->top_k).set("seq_len", train.seq_len);
   out.set("tokens_per_step", train.batch_size * train.seq_len * train.grad_accum).set("steps", train.steps);
