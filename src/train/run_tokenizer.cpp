@@ -4,7 +4,6 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "base/utf8.h"
 #include "text/byte_letters.h"
 
 namespace moxie {
@@ -22,18 +21,9 @@ json::Value byte_level(const char* type = "ByteLevel") {
   return part;
 }
 
-// Byte -> its letter, from the one table of them: the alphabet lies below U+0144.
 json::Value byte_vocabulary() {
-  std::vector<std::string> letters(256);
-  for (uint32_t letter = 0x21; letter < 0x144; ++letter) {
-    std::string utf8;
-    utf8_append(utf8, letter);
-    if (const std::optional<std::string> byte = text::bytes_of_letters(utf8)) {
-      letters[static_cast<unsigned char>((*byte)[0])] = utf8;
-    }
-  }
   json::Value vocab;
-  for (int id = 0; id < 256; ++id) vocab.set(letters[static_cast<size_t>(id)], id);
+  for (int id = 0; id < 256; ++id) vocab.set(text::letters_of_bytes(std::string(1, static_cast<char>(id))), id);
   return vocab;
 }
 

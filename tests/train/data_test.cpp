@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "support.h"
+#include "text/bpe_train.h"
 #include "text/tokenizer.h"
 #include "train/sample_order.h"
 
@@ -271,16 +272,31 @@ TEST_F(Data, tokenised_text_is_what_the_tokenizer_says) {
   EXPECT_EQ(data.tokenizer_files()[0].name, "tokenizer.json");
 }
 
+// Lines end in every way; a tokenizer that merges words is asked for the whole text and for its pieces.
 TEST_F(Data, big_text_is_tokenised_as_if_in_one_piece) {
-  const std::string directory = MOXIE_SOURCE_DIR "/models/moe-7m";
   std::string text;
-  for (int i = 0; text.size() < (3u << 20); ++i)
-    text += "Line " + std::to_string(i) + (i % 3 == 0 ? "\n" : ",\n\n  and ");
-  const std::string path = folder_.write("big.txt", text);
-  const TrainData data =
-      open({.domains = {{.name = "n", .paths = {path}}}, .valid_fraction = 0.3, .tokenizer = directory}, 64, 256);
-  EXPECT_EQ(data.train_tokens(0) + data.valid_tokens(0), static_cast<int64_t>(text.size()));
-  EXPECT_EQ(data.valid_bytes(0), data.valid_tokens(0));
+  for (int i = 0; text.size() < (2u << 20) + 100; ++i) {
+    text += "Line " + std::to_string(i) + (i % 3 == 0 ? "\n" : i % 3 == 1 ? ",\n\n  and " : " \n");
+  }
+  text::WordCounts words({});
+  words.add(std::string_view(text).substr(0, 100000));
+  const std::string json = text::tokenizer_json(text::train_bpe(words, {.vocab_size = 300}));
+  const std::vector<int32_t> whole = Tokenizer::from_json(json, "json").encode(text);
+  ASSERT_LT(whole.size(), text.size() * 3 / 4);
+  const TrainData data = open({.domains = {{.name = "n", .paths = {folder_.write("big.txt", text)}}},
+                               .valid_fraction = 0.5,
+                               .tokenizer = folder_.write("t.json", json)},
+                              64, 300);
+  ASSERT_EQ(data.train_tokens(0) + data.valid_tokens(0), static_cast<int64_t>(whole.size()));
+  std::vector<int32_t> ids(64), targets(64);
+  int64_t bytes = 0, all_bytes = 0;
+  for (int64_t i = 0; i < data.num_valid_windows(0, 0); ++i) {
+    data.valid_window(0, i, 0, ids.data(), targets.data(), &bytes);
+    all_bytes += bytes;
+    const auto at = static_cast<size_t>(data.train_tokens(0) + 64 * i);
+    for (size_t t = 0; t < 64 && targets[t] >= 0; ++t) ASSERT_EQ(ids[t], whole[at + t]);
+  }
+  EXPECT_NEAR(static_cast<double>(all_bytes), static_cast<double>(data.valid_bytes(0)), 20);
 }
 
 TEST(SampleMix, gives_every_domain_a_place) {
