@@ -27,6 +27,20 @@ inline float f16_to_f32(uint16_t bits) noexcept {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(tiny) | sign);
 }
 
+/// Round to nearest, ties to even; beyond the range infinity; NaN stays NaN (quiet).
+inline uint16_t f32_to_f16(float value) noexcept {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00 | (magnitude >> 13 & 0x1ff));
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00);
+  if (magnitude < 0x38800000u) {  // subnormal: the sum rounds at the last bit of 2^-24
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude - 0x38000000u + 0xfff + (magnitude >> 13 & 1)) >> 13));
+}
+
 /// Value of an e8m0 scale byte: 2^(byte - 127); 255 is NaN.
 inline float e8m0_to_f32(uint8_t bits) noexcept {
   if (bits == 0xff) return std::bit_cast<float>(0x7fc00000u);

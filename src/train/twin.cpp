@@ -131,7 +131,7 @@ json::Value twin_model(const TrainConfig& config, const Blocks& blocks) {
 
 std::string with_commas(int64_t number) {
   std::string text = fmt::format("{}", number);
-  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), ",");
+  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
   return text;
 }
 

@@ -1,0 +1,314 @@
+#include "train/upcycle.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "format/codec.h"
+#include "model/model.h"
+#include "plan/accounting.h"
+#include "spec/config.h"
+#include "store/safetensors.h"
+#include "train/run_directory.h"
+
+namespace moxie {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxConfigBytes = size_t{4} << 20;
+constexpr double kRouterStd = 0.02;
+
+/// A tensor to write: a mapped one, or one to be made, plus normal noise.
+struct Output {
+  std::string name;
+  View view;       // no data: zeros of this format and shape
+  double std = 0;  // of what is added
+};
+
+// ---- values ----
+
+float load(FormatId format, const void* row, int64_t i) {
+  if (format == FormatId::f32) return static_cast<const float*>(row)[i];
+  const uint16_t bits = static_cast<const uint16_t*>(row)[i];
+  return format == FormatId::bf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+}
+
+void store(FormatId format, void* row, int64_t i, float value) {
+  if (format == FormatId::f32) {
+    static_cast<float*>(row)[i] = value;
+  } else {
+    static_cast<uint16_t*>(row)[i] = format == FormatId::bf16 ? f32_to_bf16(value) : f32_to_f16(value);
+  }
+}
+
+const void* row_of(const View& view, int64_t row) {
+  return static_cast<const char*>(view.data) + row * view.row_bytes;
+}
+
+double standard_deviation(const View& view) {
+  double sum = 0, squares = 0;
+  for (int64_t row = 0; row < view.num_rows(); ++row) {
+    for (int64_t i = 0; i < view.shape.back(); ++i) {
+      const double value = load(view.format, row_of(view, row), i);
+      sum += value;
+      squares += value * value;
+    }
+  }
+  const double n = static_cast<double>(std::max<int64_t>(1, view.shape.num_elems()));
+  return std::sqrt(std::max(0.0, squares / n - (sum / n) * (sum / n)));
+}
+
+uint64_t stream_of(std::string_view name) {  // FNV-1a: a tensor's noise depends on the seed and its name alone
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+/// The tensor itself, or one made for it.
+Tensor values_of(const Output& output, uint64_t seed) {
+  if (!output.view.empty() && output.std == 0) return {output.view, nullptr};
+  const int64_t columns = output.view.shape.back();
+  auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(output.view.num_bytes()));
+  const View made = dense_view(bytes->data(), output.view.format, output.view.shape);
+  const Rng random(seed, stream_of(output.name));
+  for (int64_t row = 0; row < made.num_rows(); ++row) {
+    char* to = bytes->data() + row * made.row_bytes;
+    for (int64_t i = 0; i < columns; ++i) {
+      double value = output.view.empty() ? 0 : load(made.format, row_of(output.view, row), i);
+      if (output.std > 0) value += output.std * random.normal(static_cast<uint64_t>(row * columns + i));
+      store(made.format, to, i, static_cast<float>(value));
+    }
+  }
+  return {made, bytes};
+}
+
+View new_tensor(FormatId format, Shape shape) {
+  return dense_view(nullptr, format, shape);
+}
+
+// ---- tensors ----
+
+void add_router_and_shared(const ModelSpec& spec, const MoeSpec& ffn, const std::string& block, FormatId format,
+                           std::vector<Output>& outputs) {
+  const int64_t hidden = spec.hidden_size, width = ffn.shared_intermediate_size;
+  outputs.push_back({block + spec.names.router, new_tensor(format, {ffn.num_experts, hidden}), kRouterStd});
+  if (ffn.shared == SharedExpert::none) return;
+  const std::string shared = block + spec.names.shared;
+  outputs.push_back({shared + "gate_proj.weight", new_tensor(format, {width, hidden}), kRouterStd});
+  outputs.push_back({shared + "up_proj.weight", new_tensor(format, {width, hidden}), kRouterStd});
+  outputs.push_back({shared + "down_proj.weight", new_tensor(format, {hidden, width}), 0});
+  outputs.push_back({block + spec.names.shared_gate, new_tensor(format, {1, hidden}), 0});
+}
+
+/// Every tensor of the new checkpoint, sorted by name.
+std::vector<Output> plan_outputs(const Checkpoint& checkpoint, const ModelSpec& dense, const ModelSpec& sparse,
+                                 double noise) {
+  std::vector<Output> outputs;
+  std::map<std::string, std::string> experts;  // of a dense matrix: the names its copies get
+  for (int64_t l = 0; l < dense.num_layers; ++l) {
+    const MoeSpec& ffn = sparse.layers[static_cast<size_t>(l)].ffn;
+    if (ffn.is_dense()) continue;
+    const std::string from = fmt::format(fmt::runtime(dense.names.layer), l) + dense.names.ffn;
+    const std::string block = fmt::format(fmt::runtime(sparse.names.layer), l) + sparse.names.ffn;
+    experts[from + dense.names.dense_gate] = block + sparse.names.expert_gate;
+    experts[from + dense.names.dense_up] = block + sparse.names.expert_up;
+    experts[from + dense.names.dense_down] = block + sparse.names.expert_down;
+    const Tensor* gate = checkpoint.find(from + dense.names.dense_gate);
+    MOXIE_CHECK(gate != nullptr);  // Model::load has bound it
+    add_router_and_shared(sparse, ffn, block, gate->view.format, outputs);
+  }
+  const int64_t num_experts = [&] {
+    for (const LayerSpec& layer : sparse.layers) {
+      if (!layer.ffn.is_dense()) return layer.ffn.num_experts;
+    }
+    return int64_t{0};
+  }();
+  for (const TensorEntry& entry : checkpoint.entries()) {
+    const View& view = entry.tensor.view;
+    const auto found = experts.find(entry.name);
+    if (found == experts.end()) {
+      outputs.push_back({entry.name, view, 0});
+      continue;
+    }
+    const double std = noise > 0 ? noise * standard_deviation(view) : 0;
+    for (int64_t e = 0; e < num_experts; ++e) {
+      outputs.push_back({fmt::format(fmt::runtime(found->second), e), view, std});
+    }
+  }
+  std::sort(outputs.begin(), outputs.end(), [](const Output& a, const Output& b) { return a.name < b.name; });
+  return outputs;
+}
+
+// ---- files ----
+
+/// A directory that is removed unless it gets its name.
+class NewDirectory {
+ public:
+  explicit NewDirectory(const fs::path& path) : path_(path) {
+    temporary_ = path.string() + fmt::format(".{}.tmp", ::getpid());
+    std::error_code error;
+    if (!fs::create_directory(temporary_, error)) {
+      throw make_error(ErrorCode::runtime, "create {}: {}", temporary_.string(),
+                       error ? error.message() : "it exists already");
+    }
+  }
+  ~NewDirectory() {
+    std::error_code ignored;
+    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+  }
+  NewDirectory(const NewDirectory&) = delete;
+  NewDirectory& operator=(const NewDirectory&) = delete;
+
+  const fs::path& path() const { return temporary_; }
+  void commit() {
+    sync_directory(temporary_);
+    std::error_code error;
+    fs::rename(temporary_, path_, error);
+    if (error) throw make_error(ErrorCode::runtime, "rename to {}: {}", path_.string(), error.message());
+    temporary_.clear();
+    sync_directory(path_.parent_path());
+  }
+
+ private:
+  fs::path path_, temporary_;
+};
+
+/// Cuts `outputs` into runs of at most `shard_bytes`: the first of each, and the end.
+std::vector<size_t> shard_begins(const std::vector<Output>& outputs, int64_t shard_bytes) {
+  std::vector<size_t> begins = {0};
+  int64_t bytes = 0;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const int64_t more = outputs[i].view.num_bytes();
+    if (bytes > 0 && more > shard_bytes - bytes) {
+      begins.push_back(i);
+      bytes = 0;
+    }
+    bytes += more;
+  }
+  begins.push_back(outputs.size());
+  return begins;
+}
+
+int64_t write_weights(const fs::path& directory, const std::vector<Output>& outputs, int64_t total_bytes,
+                      const UpcycleOptions& options, const std::function<void(double)>& progress) {
+  const std::vector<size_t> begins = shard_begins(outputs, options.shard_bytes);
+  const size_t shards = begins.size() - 1;
+  json::Value weight_map{json::Object{}};
+  double done = 0;
+  for (size_t s = 0; s < shards; ++s) {
+    const std::string name =
+        shards == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards);
+    std::vector<NamedView> views;
+    std::vector<Tensor> owners;
+    for (size_t i = begins[s]; i < begins[s + 1]; ++i) {
+      owners.push_back(values_of(outputs[i], options.seed));
+      views.push_back({outputs[i].name, owners.back().view});
+      weight_map.set(outputs[i].name, name);
+      done += static_cast<double>(outputs[i].view.num_bytes());
+    }
+    write_safetensors(directory / name, views, {{"format", "pt"}});
+    progress(done / static_cast<double>(std::max<int64_t>(1, total_bytes)));
+  }
+  if (shards > 1) {
+    json::Value metadata, index;
+    metadata.set("total_size", total_bytes);
+    index.set("metadata", std::move(metadata)).set("weight_map", std::move(weight_map));
+    AtomicFile file(directory / "model.safetensors.index.json");
+    file.write(index.dump(2) + "\n");
+    file.commit();
+  }
+  return static_cast<int64_t>(shards);
+}
+
+// What belongs to text and sampling, not to the weights.
+bool goes_along(const std::string& name) {
+  constexpr std::string_view names[] = {"vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+                                        "generation_config.json"};
+  return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".tiktoken") ||
+         name.ends_with(".jinja") || std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+void copy_text_files(const fs::path& from, const fs::path& to) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    std::error_code error;
+    if (!goes_along(name) || !entry.is_regular_file(error)) continue;
+    if (!fs::copy_file(entry.path(), to / name, error)) {
+      throw make_error(ErrorCode::runtime, "copy {}: {}", entry.path().string(), error.message());
+    }
+  }
+}
+
+void check_room(const fs::path& directory, int64_t bytes) {
+  std::error_code error;
+  const fs::space_info space = fs::space(directory, error);
+  if (error || space.available >= static_cast<uintmax_t>(bytes)) return;
+  throw make_error(ErrorCode::does_not_fit, "{}: the upcycled model takes {:.1f} GB, the disk has {:.1f} GB left",
+                   directory.string(), static_cast<double>(bytes) / 1e9, static_cast<double>(space.available) / 1e9);
+}
+
+UpcycleResult describe(const ModelSpec& dense, const ModelSpec& sparse, const UpcycleOptions& options) {
+  UpcycleResult result;
+  result.family = sparse.family;
+  for (const LayerSpec& layer : sparse.layers) result.moe_layers += layer.ffn.is_dense() ? 0 : 1;
+  result.dense_parameters = count_parameters(dense).total();
+  result.total_parameters = count_parameters(sparse).total();
+  result.active_parameters = active_parameters(sparse).full;
+  if (options.shape.top_k == 1) {
+    result.notices.emplace_back(
+        "top-1 with gates that sum to 1: the gate is always 1, so the router gets no gradient from the task, only from "
+        "the balance loss; top-2 avoids it");
+  }
+  if (options.noise > 0) result.notices.emplace_back("with noise the model starts near the dense loss, not at it");
+  for (const LayerSpec& layer : sparse.layers) {
+    if (layer.ffn.shared == SharedExpert::none) continue;
+    result.notices.push_back(fmt::format("{} demands a shared expert: {} wide, its output starts at zero",
+                                         sparse.family, layer.ffn.shared_intermediate_size));
+    break;
+  }
+  return result;
+}
+
+}  // namespace
+
+UpcycleResult upcycle(const fs::path& dense_path, const fs::path& out_path, const UpcycleOptions& options,
+                      const std::function<void(double)>& progress) {
+  MOXIE_CHECK(options.shard_bytes > 0);
+  if (!std::isfinite(options.noise) || options.noise < 0) {
+    throw make_error(ErrorCode::usage, "upcycle: expected a noise of 0 or more, got {}", options.noise);
+  }
+  const fs::path out = fs::absolute(out_path).lexically_normal();
+  const fs::path target = out.has_filename() ? out : out.parent_path();
+  if (fs::exists(fs::symlink_status(target))) {
+    throw make_error(ErrorCode::usage, "upcycle: {} exists already; nothing is overwritten", target.string());
+  }
+  const std::string source = (dense_path / "config.json").string();
+  const std::string text = read_file(source, kMaxConfigBytes);
+  const ModelSpec dense = parse_config(text, source);
+  const json::Value config = upcycled_config(json::parse(text, {.source = source}), dense, options.shape, source);
+  const ModelSpec sparse = parse_config(config.dump(2), source);
+
+  const Model model = Model::load(dense_path);  // every tensor is there and has the shape that config.json says
+  const std::vector<Output> outputs = plan_outputs(model.checkpoint(), dense, sparse, options.noise);
+  UpcycleResult result = describe(dense, sparse, options);
+  for (const Output& output : outputs) result.bytes += output.view.num_bytes();
+  check_room(target.parent_path(), result.bytes);
+
+  NewDirectory directory(target);
+  result.files = write_weights(directory.path(), outputs, result.bytes, options, progress);
+  copy_text_files(dense_path, directory.path());
+  AtomicFile file(directory.path() / "config.json");
+  file.write(config.dump(2) + "\n");
+  file.commit();
+  Model::load(directory.path());  // it reads back
+  directory.commit();
+  return result;
+}
+
+}  // namespace moxie
