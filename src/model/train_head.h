@@ -19,7 +19,7 @@ void embed_backward(Exec& exec, const ModelSpec& spec, const ModelWeights& weigh
 /// below 32 MiB (or 64 rows).
 struct HeadLoss {
   std::span<const int32_t> targets;      // [T], -1: no loss here
-  float scale = 0;                       // of each loss in the gradient
+  double scale = 0;                      // of each loss in the gradient
   float* losses = nullptr;               // [T]
   const Gradients* gradients = nullptr;  // null: losses only
   float* d_normed = nullptr;             // [T, H] = gradient of the rows, with gradients only
