@@ -23,12 +23,12 @@ void RouterSaturation::add(const Routing& earlier, const Routing& later) {
   num_tokens += earlier.num_tokens;
 }
 
-void CoActivation::reset(int64_t experts) {
+void CoActivationCounts::reset(int64_t experts) {
   num_experts = experts;
   together.assign(static_cast<size_t>(experts * experts), 0);
 }
 
-void CoActivation::add(const Routing& routing) {
+void CoActivationCounts::add(const Routing& routing) {
   MOXIE_CHECK(routing.num_experts == num_experts);
   for (int64_t t = 0; t < routing.num_tokens; ++t) {
     const int32_t* ids = routing.topk_ids + t * routing.top_k;
@@ -40,7 +40,7 @@ void CoActivation::add(const Routing& routing) {
   }
 }
 
-double CoActivation::share(int64_t i, int64_t j) const {
+double CoActivationCounts::share(int64_t i, int64_t j) const {
   return ratio(together[static_cast<size_t>(i * num_experts + j)], together[static_cast<size_t>(i * num_experts + i)]);
 }
 

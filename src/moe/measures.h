@@ -20,7 +20,7 @@ struct RouterSaturation {
 };
 
 /// Co-activation: how often two experts serve the same token.
-struct CoActivation {
+struct CoActivationCounts {
   int64_t num_experts = 0;
   std::vector<int64_t> together;  // [E, E] N_ij; on the diagonal N_i
 

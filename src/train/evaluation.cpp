@@ -136,7 +136,7 @@ void Evaluator::run_windows(TrainModel& model, EvalReport& report, Choices& choi
 EvalReport::Layer Evaluator::measure(int64_t layer, const Routing& now, const int32_t* before) const {
   const int64_t experts = now.num_experts;
   Specialisation by_domain, by_id;
-  CoActivation together;
+  CoActivationCounts together;
   by_domain.reset(data_.num_domains(), experts);
   by_domain.add(now, domains_.data());
   by_id.reset(config_.spec.vocab_size, experts);

@@ -31,8 +31,8 @@ TEST(RouterSaturation, of_a_dropped_choice_is_not_kept) {
   EXPECT_DOUBLE_EQ(saturation.mean(), 0.5);
 }
 
-TEST(CoActivation, is_the_share_of_one_experts_tokens_that_visit_the_other) {
-  CoActivation pairs;
+TEST(CoActivationCounts, is_the_share_of_one_experts_tokens_that_visit_the_other) {
+  CoActivationCounts pairs;
   pairs.reset(4);
   Choices choices{{0, 1, 0, 2, 1, 0, 0, -1}, 2};
   pairs.add(choices.routing(4));
