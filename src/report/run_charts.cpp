@@ -220,6 +220,7 @@ std::string draw_chart(const Chart& chart, bool wide) {
       fmt::format("<figure class=\"plot{}\"><figcaption><b>{}</b> <span class=\"muted\">{}</span></figcaption>",
                   wide ? " wide" : "", escape_html(chart.title), escape_html(chart.note));
   if (xs.empty() || ys.empty()) return head + "<p class=\"muted empty\">not recorded</p></figure>\n";
+  if (ys.low == 0 && ys.high == 0) return head + "<p class=\"muted empty\">0 throughout</p></figure>\n";
   return fmt::format("{}<div class=\"scroll-x\">{}</div></figure>\n", head, draw_svg(chart, xs, ys, wide));
 }
 

@@ -11,7 +11,7 @@
 namespace moxie {
 namespace {
 
-constexpr int64_t kMaxLoads = int64_t{1} << 18;  // experts of all layers together
+constexpr int64_t kMaxExperts = 4096, kMaxLoads = int64_t{1} << 18;  // of a layer, of all layers together
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 /// One line: its members by name and type, faults named by their place in the file.
@@ -155,7 +155,9 @@ class Reader {
     for (const json::Value& value : layers) {
       const Line layer = line.of(value);
       const auto experts = static_cast<int64_t>(layer.list("load").size());
-      if (experts > kMaxLoads - begin) throw line.fault(value, "load", fmt::format("at most {} experts", kMaxLoads));
+      if (experts > kMaxExperts || experts > kMaxLoads - begin) {
+        throw line.fault(value, "load", fmt::format("at most {} experts, {} in all layers", kMaxExperts, kMaxLoads));
+      }
       log_.load.layers.push_back({layer.count("layer"), experts, begin});
       begin += experts;
     }
@@ -293,6 +295,9 @@ RunLog parse_run_log(std::string_view text, const std::string& source) {
       } catch (const Error&) {
         if (whole) throw;
         log.notice = fmt::format("{}: its last line (line {}) is cut short and left out", source, number);
+      }
+      if (object && !object->is_object()) {
+        throw invalid({.where = fmt::format("{}, byte {}", where, begin), .expected = "an object", .got = "an array"});
       }
       if (object) reader.read(*object, where);
     }

@@ -241,12 +241,26 @@ std::string loads(const std::vector<RunLog>& logs, const std::vector<RunSummary>
                         heats(runs, panels, &RunPanels::load, &RunPanels::load_note, "", step_axes(logs)));
 }
 
-std::string specialisation(const std::vector<RunSummary>& runs, const Panels& panels) {
+/// Names of the rows of the domain matrices of each run.
+std::vector<std::string> domain_rows(const std::vector<RunLog>& logs) {
+  std::vector<std::string> out;
+  for (const RunLog& log : logs) {
+    std::string names;
+    for (size_t d = 0; !log.evals.empty() && d < log.evals.back().domains.size(); ++d) {
+      names += (d == 0 ? "" : ", ") + log.evals.back().domains[d].name;
+    }
+    out.push_back(names.empty() ? "" : "<p class=\"along\"><span>Rows from the top: " + shown(names) + "</span></p>");
+  }
+  return out;
+}
+
+std::string specialisation(const std::vector<RunLog>& logs, const std::vector<RunSummary>& runs, const Panels& panels) {
   const std::vector<std::string> nothing(runs.size());
   return matrix_section("domains", "What experts specialise in",
                         "Rows: domains of the validation text. Columns: experts. Share of the domain's tokens that "
                         "visit the expert, less chance.",
-                        "domains", heats(runs, panels, &RunPanels::domains, &RunPanels::domains_note, "", nothing),
+                        "domains",
+                        heats(runs, panels, &RunPanels::domains, &RunPanels::domains_note, "", domain_rows(logs)),
                         fmt::format(" data-most=\"{:.4g}\"", panels.most_domains)) +
          matrix_section(
              "pairs", "Experts that work together",
@@ -284,7 +298,7 @@ std::string run_page(const std::vector<RunLog>& logs) {
   if (const size_t end = sections.rfind("</section>"); end != std::string::npos) {
     sections.insert(end, layer_tables(logs, runs));
   }
-  sections += specialisation(runs, panels) + step_plots(logs, names) + events(logs, runs);
+  sections += specialisation(logs, runs, panels) + step_plots(logs, names) + events(logs, runs);
   sections += "<section aria-labelledby=\"settings\"><h2 id=\"settings\">Settings</h2>" + details + "</section>\n";
   return build_page("run.html", {{"title", title},
                                  {"subtitle", subtitle},

@@ -57,7 +57,7 @@ struct LossAxis {
 };
 
 Chart loss_chart(const std::vector<RunLog>& logs, const Names& names, const LossAxis& axis) {
-  Chart chart{.title = axis.title, .note = axis.note, .x_name = axis.name, .skip = 0.04};
+  Chart chart{.title = axis.title, .note = axis.note, .x_name = axis.name, .skip = 0.1};
   for (size_t run = 0; run < logs.size(); ++run) {
     const LossCurve train = train_curve(logs[run]), eval = eval_curve(logs[run]);
     Curve thin = thinned({.run = run, .name = names[run] + ", training", .x = train.*axis.along, .y = train.loss},
@@ -91,6 +91,7 @@ std::string step_plot(const std::vector<RunLog>& logs, const Names& names, doubl
     chart.curves.push_back(thinned(curve, points_of(logs)));
   }
   if (of_experts) chart.marks = collapses(logs, names, nullptr);
+  chart.from_zero = field != &StepLine::aux;
   chart.x_unit = count_unit(largest(chart.curves));
   chart.skip = field == &StepLine::grad_norm || field == &StepLine::tokens_per_second ? 0.02 : 0;
   return draw_chart(chart);

@@ -43,15 +43,15 @@ std::vector<RunSummary> summaries(const std::vector<RunLog>& logs) {
   return out;
 }
 
-/// "7.34" and the letter of its thousand.
-std::string with_prefix(double value, std::string_view letters) {
+/// "7.34", `gap` and the letter of its thousand.
+std::string with_prefix(double value, std::string_view letters, std::string_view gap = "") {
   size_t i = 0;
   while (std::abs(value) >= 999.5 && i + 1 < letters.size()) {
     value /= 1000;
     ++i;
   }
   const int digits = std::abs(value) >= 99.95 || value == std::floor(value) ? 0 : std::abs(value) >= 9.995 ? 1 : 2;
-  return fmt::format("{:.{}f}{}", value, digits, letters[i] == ' ' ? "" : std::string(1, letters[i]));
+  return fmt::format("{:.{}f}{}{}", value, digits, gap, letters[i] == ' ' ? "" : std::string(1, letters[i]));
 }
 
 std::string signed_decimal(double value) {
@@ -65,7 +65,7 @@ std::string short_count(double value) {
 }
 
 std::string short_flops(double flops) {
-  return std::isfinite(flops) ? with_prefix(flops, " KMGTPEZY") + "FLOP" : "–";
+  return std::isfinite(flops) ? with_prefix(flops, " KMGTPEZY", " ") + "FLOP" : "–";
 }
 
 std::string short_time(double seconds) {

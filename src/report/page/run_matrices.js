@@ -12,14 +12,13 @@
                     : oklch(0.975 - (part < 0 ? 0.50 : 0.40) * x, 0.004 + 0.19 * x, hue);
   }
   const rgb = (text) => text.match(/[\d.]+/g).slice(0, 3).map(Number);
-  const ink = (name) => rgb(oklchOf(name));
-  function oklchOf(name) {  // a colour of the style as rgb(...)
+  function colourOf(name) {  // of a class of the style
     const probe = document.createElement('span');
     probe.className = name;
     document.body.append(probe);
     const colour = getComputedStyle(probe).color;
     probe.remove();
-    return colour;
+    return rgb(colour);
   }
 
   const ratioOf = (panel, code) => (code === 0 ? 0 : 2 ** (lowest + (code - 1) / 254 * (panel.most - lowest)));
@@ -28,7 +27,7 @@
 
   // The colour of each of the 256 codes.
   function palette(panel) {
-    const dead = ink(panel.kind === 'load' ? 'dead-colour' : 'none-colour');
+    const dead = colourOf(panel.kind === 'load' ? 'dead-colour' : 'none-colour');
     return Array.from({length: 256}, (_, code) => (code === 0 ? dead
         : rgb(diverging(panel.kind === 'load' ? loadPart(ratioOf(panel, code)) : (code - 128) / 127))));
   }
@@ -79,7 +78,7 @@
       legend.replaceChildren(element('div', {class: 'ramp', role: 'img', 'aria-label': `Colours from ${name(0)} over ${name(1)} to ${name(2)}`},
           element('div', {class: 'steps'}, ...steps),
           element('div', {class: 'marks'}, ...[0, 1, 2].map((x) => element('span', {style: {left: `${50 * x}%`}}, name(x))))),
-          load ? element('span', {class: 'dead-key', 'aria-hidden': 'true'}) : null, load ? element('span', {class: 'muted'}, 'no token') : '');
+          ...(load ? [element('span', {class: 'dead-key', 'aria-hidden': 'true'}), element('span', {class: 'muted'}, 'no token')] : []));
     }
   }
 
