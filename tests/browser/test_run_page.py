@@ -17,7 +17,9 @@ from test_routing_page import SKIPPED, Page, Keys, open_browser, webdriver
 
 # Share of a canvas' right fifth (the end of the run) whose colour is near the given one.
 NEAR = """
-    const [canvas, wanted] = arguments, pen = canvas.getContext('2d');
+    const [canvas, wanted] = arguments;
+    const pen = Object.assign(document.createElement('canvas'), {width: canvas.width, height: canvas.height}).getContext('2d', {willReadFrequently: true});
+    pen.drawImage(canvas, 0, 0);
     const width = Math.floor(canvas.width / 5), data = pen.getImageData(canvas.width - width, 0, width, canvas.height).data;
     let near = 0;
     for (let i = 0; i < data.length; i += 4) if (Math.hypot(data[i] - wanted[0], data[i + 1] - wanted[1], data[i + 2] - wanted[2]) < 24) ++near;
@@ -44,7 +46,9 @@ def check_a_collapse_is_seen(page):
     red = page.js("""
         const panel = moxie.panels.find((p) => p.kind === 'load' && p.run === 1), last = panel.columns - 1;
         const rows = [...Array(panel.rows).keys()].filter((r) => moxie.ratioOf(panel, panel.codes[r * panel.columns + last]) > 4);
-        return rows.map((r) => [...panel.canvas.getContext('2d').getImageData(panel.canvas.width - 3, Math.floor((r + .5) * panel.canvas.height / panel.rows), 1, 1).data])""")
+        const {width, height} = panel.canvas, pen = Object.assign(document.createElement('canvas'), {width, height}).getContext('2d', {willReadFrequently: true});
+        pen.drawImage(panel.canvas, 0, 0);
+        return rows.map((r) => [...pen.getImageData(panel.canvas.width - 3, Math.floor((r + .5) * panel.canvas.height / panel.rows), 1, 1).data])""")
     assert len(red) == 2 and all(r > b + 80 for r, _, b, _ in red), red
     assert "collapsed" in page.one("#collapses").text and "step 360" in page.one("#collapses").text
     assert page.one("tr.collapse") and len(page.all("line.event")) >= 3
