@@ -170,8 +170,9 @@ LossCurve train_curve(const RunLog& log) {
   }
   const size_t count = out.tokens.size(), half = count / 100;
   for (size_t i = 0; i < count; ++i) {
-    const size_t reach = std::min({half, i, count - 1 - i});  // even on both sides: no lag at the ends
-    out.loss.push_back((sums[i + reach + 1] - sums[i - reach]) / static_cast<double>(2 * reach + 1));
+    // Even on both sides at the steep start, so that nothing lags; at the end a last step alone must not speak.
+    const size_t before = std::min(half, i), after = std::min({half, i, count - 1 - i});
+    out.loss.push_back((sums[i + after + 1] - sums[i - before]) / static_cast<double>(before + after + 1));
   }
   return out;
 }
