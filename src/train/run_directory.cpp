@@ -32,11 +32,10 @@ std::string this_owner() {
 }
 
 std::string contents(int fd) {
-  char text[512];
-  const ssize_t n = ::pread(fd, text, sizeof(text), 0);
-  std::string owner = printable(std::string_view(text, n > 0 ? static_cast<size_t>(n) : 0), 200);
-  if (const size_t end = owner.find("\\n"); end != std::string::npos) owner.resize(end);
-  return owner;
+  char bytes[512];
+  const ssize_t n = ::pread(fd, bytes, sizeof(bytes), 0);
+  const std::string_view text(bytes, n > 0 ? static_cast<size_t>(n) : 0);
+  return printable(text.substr(0, text.find('\n')), 200);
 }
 
 struct Setting {

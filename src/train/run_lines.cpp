@@ -18,6 +18,11 @@ std::string now_utc() {
   return text;
 }
 
+// 0.01f as 0.01, not as the double nearest to it.
+double shortest(float value) {
+  return std::stod(fmt::format("{}", value));
+}
+
 constexpr std::string_view form_name(AuxForm form) {
   constexpr std::string_view kNames[] = {"none", "switch_top1", "deepseek", "megablocks", "transformers"};
   return kNames[static_cast<size_t>(form)];
@@ -31,9 +36,9 @@ json::Value balance_json(const TrainConfig& config) {
   json::Value out;
   out.set("method", aux && bias ? "aux and bias" : aux ? "aux" : bias ? "bias" : "none");
   out.set("form", form_name(config.aux.form)).set("scope", kScopes[static_cast<size_t>(config.aux.scope)]);
-  out.set("coef", static_cast<double>(config.aux.coef)).set("z_coef", static_cast<double>(config.aux.z_coef));
+  out.set("coef", shortest(config.aux.coef)).set("z_coef", shortest(config.aux.z_coef));
   out.set("bias_rule", kRules[static_cast<size_t>(config.bias.rule)]);
-  return out.set("bias_rate", static_cast<double>(config.bias.rate));
+  return out.set("bias_rate", shortest(config.bias.rate));
 }
 
 json::Value router_json(const RouterTraining& router) {
