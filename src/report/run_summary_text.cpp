@@ -54,6 +54,11 @@ std::string with_prefix(double value, std::string_view letters, std::string_view
   return fmt::format("{:.{}f}{}{}", value, digits, gap, letters[i] == ' ' ? "" : std::string(1, letters[i]));
 }
 
+/// A count of a run, of which 0 means that it did not say.
+std::string told(int64_t count) {
+  return count > 0 ? short_count(static_cast<double>(count)) : "–";
+}
+
 std::string signed_decimal(double value) {
   return fmt::format("{}{:.4f}", value < 0 ? "−" : "+", std::abs(value));
 }
@@ -135,8 +140,7 @@ std::string run_terminal(const std::vector<RunLog>& logs, bool color) {
   for (const RunSummary& run : runs) {
     const double vio = std::isfinite(run.max_vio_global) ? run.max_vio_global : run.max_vio;
     rows.push_back({visible_text(run.name), run.is_moe ? fmt::format("{}:{}", run.num_experts, run.top_k) : "dense",
-                    short_count(static_cast<double>(run.parameters_total)),
-                    short_count(static_cast<double>(run.parameters_active)), short_count(run.tokens),
+                    told(run.parameters_total), told(run.parameters_active), short_count(run.tokens),
                     short_time(run.seconds), decimal(run.train_loss), decimal(run.eval_loss),
                     decimal(run.nats_per_byte), decimal(vio), decimal(run.dead_experts, 0),
                     short_count(run.tokens_per_second)});
