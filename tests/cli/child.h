@@ -61,6 +61,8 @@ class Child {
     while (out.size() < bytes && read_some()) {
     }
   }
+  /// Waits for more on either stream.
+  void read_more() { read_some(); }
   void send(int signal) const { ::kill(pid_, signal); }
 
   /// Reads to the end and waits. The exit code; 128 + the signal that killed it, as a shell says it.
