@@ -116,7 +116,7 @@ TEST_F(LoopTest, stopped_and_resumed_runs_equal_the_unbroken_one_to_the_last_bit
   // A save on a signal is an event that the unbroken run has not.
   for (const char* step : {"3", "9"}) {
     json::Value line;
-    line.set("type", "event").set("step", std::stoll(step)).set("kind", "checkpoint");
+    line.set("type", "event").set("step", int64_t{std::stoll(step)}).set("kind", "checkpoint");
     const std::string event = line.set("text", std::string("step-00000") + step).dump() + "\n";
     ASSERT_NE(parts.find(event), std::string::npos) << parts;
     parts.erase(parts.find(event), event.size());
