@@ -1,11 +1,9 @@
 // moxie bench: prefill and decode speed of a model, beside what this machine can do at most, measured in the same run.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <map>
-#include <random>
 
 #include "cli/model_flags.h"
+#include "infer/measure.h"
 #include "kernels/ceilings.h"
 #include "plan/accounting.h"
 
@@ -32,70 +30,11 @@ struct BenchRow {
   Ceilings ceilings;          // of this many threads, around the test
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 double deviation(const std::vector<double>& values) {
   double mean = 0, sum = 0;
   for (const double v : values) mean += v / static_cast<double>(values.size());
   for (const double v : values) sum += (v - mean) * (v - mean);
   return values.size() < 2 ? 0 : std::sqrt(sum / static_cast<double>(values.size() - 1));
-}
-
-// Uniformly random tokens: with trained routers they visit more experts than text does, so no test is flattered.
-std::vector<int32_t> random_tokens(const ModelSpec& spec, int64_t n, std::mt19937_64& random) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < n; ++i) {
-    ids.push_back(static_cast<int32_t>(random() % static_cast<uint64_t>(spec.vocab_size)));
-  }
-  return ids;
-}
-
-// The formats as the files have them: a config may announce another dtype, or none.
-PartFormats formats_of(const LoadedModel& loaded) {
-  std::map<FormatId, int64_t> bytes;
-  for (const TensorEntry& entry : loaded.model().checkpoint().entries()) {
-    bytes[entry.tensor.view.format] += entry.tensor.view.num_bytes();
-  }
-  const auto most =
-      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  const FormatId format = most->first;
-  const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
-  return plain ? all_in(format) : stored_formats(loaded.spec());  // mxfp4 lies in the files as u8
-}
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// One prefill of n tokens; the logits of the last.
-double time_prefill(Engine& engine, int64_t n, std::mt19937_64& random) {
-  Sequence sequence(engine, random_tokens(engine.spec(), n, random));
-  const auto start = Clock::now();
-  engine.prefill(sequence);
-  return seconds_since(start);
-}
-
-// n decode steps of `batch` sequences, each with one token in the cache.
-double time_decode(Engine& engine, int64_t n, int64_t batch, std::mt19937_64& random) {
-  std::vector<Sequence> sequences;
-  std::vector<StepPart> parts;
-  for (int64_t b = 0; b < batch; ++b) sequences.emplace_back(engine, random_tokens(engine.spec(), 1, random));
-  for (Sequence& sequence : sequences) parts.push_back({&sequence, 1, 1});
-  engine.step(parts);  // not counted: the first step sizes the scratch
-  double seconds = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    for (Sequence& sequence : sequences) sequence.append(random_tokens(engine.spec(), 1, random));
-    const auto start = Clock::now();
-    engine.step(parts);
-    seconds += seconds_since(start);
-  }
-  return seconds;
 }
 
 std::vector<BenchRow> bench_threads(const BenchFlags& flags, int threads) {

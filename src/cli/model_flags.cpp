@@ -1,10 +1,10 @@
 #include "cli/model_flags.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
-
-#include "plan/accounting.h"
+#include <map>
 
 namespace moxie::cli {
 namespace {
@@ -122,6 +122,18 @@ const Tokenizer& LoadedModel::tokenizer() {
     }
   }
   return *tokenizer_;
+}
+
+PartFormats formats_of(const LoadedModel& loaded) {
+  std::map<FormatId, int64_t> bytes;
+  for (const TensorEntry& entry : loaded.model().checkpoint().entries()) {
+    bytes[entry.tensor.view.format] += entry.tensor.view.num_bytes();
+  }
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const FormatId format = most->first;
+  const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
+  return plain ? all_in(format) : stored_formats(loaded.spec());  // mxfp4 lies in the files as u8
 }
 
 }  // namespace moxie::cli

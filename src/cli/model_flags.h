@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "infer/engine.h"
+#include "plan/accounting.h"
 #include "text/tokenizer.h"
 
 namespace moxie::cli {
@@ -47,5 +48,8 @@ class LoadedModel {
   std::unique_ptr<Engine> engine_;
   std::optional<Tokenizer> tokenizer_;
 };
+
+/// The formats as the files have them: a config may announce another dtype, or none.
+PartFormats formats_of(const LoadedModel& loaded);
 
 }  // namespace moxie::cli

@@ -12,6 +12,7 @@
 #include "format/codec.h"
 #include "model/runner.h"
 #include "plan/accounting.h"
+#include "train/scratch_directory.h"
 #include "train/support.h"
 
 namespace moxie {
@@ -147,7 +148,7 @@ TEST(UpcycleFiles, unknown_keys_and_text_files_go_along) {
   folder.write("dense/optimizer.bin", "not for the new model");
   upcycle(dense, folder.path() / "moe", {}, kQuiet);
   const json::Value out = json::parse(read_file(folder.path() / "moe/config.json", 1 << 20), {});
-  EXPECT_EQ(out.find("my_own_key")->dump(), "{\"a\":[1,2.5]}");
+  EXPECT_EQ(out.find("my_own_key")->dump(), "{\"a\": [1, 2.5]}");
   EXPECT_EQ(out.find("model_type")->as_string(), "mixtral");
   EXPECT_EQ(out.find("architectures")->dump(), "[\"MixtralForCausalLM\"]");
   EXPECT_EQ(out.find("sliding_window")->as_int(), 7);
@@ -160,7 +161,7 @@ TEST(UpcycleFiles, unknown_keys_and_text_files_go_along) {
 
 void expect_refusal(const fs::path& dense, const UpcycleOptions& options, std::initializer_list<std::string_view> parts,
                     ErrorCode code = ErrorCode::invalid) {
-  TempFolder folder;
+  test::ScratchDirectory folder;
   try {
     upcycle(dense, folder.path() / "moe", options, kQuiet);
     ADD_FAILURE() << "accepted";

@@ -1,0 +1,172 @@
+// moxie compare: an MoE model beside a dense one, measured here.
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/machine.h"
+#include "cli/model_flags.h"
+#include "infer/evaluate.h"
+#include "infer/measure.h"
+#include "report/comparison.h"
+
+namespace moxie::cli {
+namespace {
+
+constexpr size_t kLargestText = size_t{1} << 30;
+constexpr int64_t kEvalContext = 512, kEvalCache = 16384;
+
+struct CompareFlags {
+  std::string moe, dense, html, text;
+  std::vector<std::string> runs;
+  std::vector<int64_t> batch = {1, 4, 16, 64};
+  int64_t prompt = 128, generate = 32;
+  int threads = 0, repeats = 5;
+  bool as_json = false;
+};
+
+ComparedModel sizes_of(const LoadedModel& loaded, const CompareFlags& flags) {
+  const ModelSpec& spec = loaded.spec();
+  ComparedModel model;
+  model.name = loaded.directory().filename().string();
+  if (model.name.empty()) model.name = loaded.directory().parent_path().filename().string();
+  model.family = spec.family;
+  model.parameters = count_parameters(spec);
+  model.active = count_active_parameters(spec);
+  model.conventions = active_parameters(spec);
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.ffn.is_dense()) continue;
+    ++model.moe_layers;
+    model.num_experts = layer.ffn.num_experts;
+    model.top_k = layer.ffn.top_k;
+  }
+  model.disk_bytes = loaded.model().checkpoint().total_bytes();
+  model.kv_bytes_per_token = kv_bytes_per_token(spec, kEngineKvBytes);
+  model.max_context = loaded.model().max_context();
+  model.context_kv_bytes = kv_cache_bytes(spec, model.max_context, kEngineKvBytes);
+  model.flops_per_token = forward_flops(spec, (flags.prompt + 1) / 2).total();
+  return model;
+}
+
+void measure_speed(LoadedModel& loaded, const CompareFlags& flags, ComparedModel& model) {
+  std::mt19937_64 random(1);
+  Engine& engine = loaded.engine();
+  time_prefill(engine, std::min<int64_t>(32, model.max_context), random);  // warm-up: pages in
+  std::vector<double> seconds;
+  for (int r = 0; r < flags.repeats; ++r) seconds.push_back(time_prefill(engine, flags.prompt, random));
+  model.first_token_seconds = median(seconds);
+  const PartFormats formats = formats_of(loaded);
+  const MoeSpec* routed = nullptr;
+  for (const LayerSpec& layer : loaded.spec().layers) routed = layer.ffn.is_dense() ? routed : &layer.ffn;
+  for (const int64_t batch : flags.batch) {
+    std::vector<double> rates;
+    for (int r = 0; r < flags.repeats; ++r) {
+      rates.push_back(static_cast<double>(flags.generate * batch) / time_decode(engine, flags.generate, batch, random));
+    }
+    const DecodeStep step = decode_step(loaded.spec(), formats, batch, flags.generate / 2 + 1, kEngineKvBytes);
+    model.decode.push_back({.batch = batch,
+                            .tokens_per_second = median(rates),
+                            .step_bytes = step.weight_bytes + step.kv_bytes,
+                            .distinct_experts = routed == nullptr ? 0 : expected_distinct_experts(*routed, batch)});
+  }
+}
+
+double nats_per_byte(LoadedModel& loaded, const std::string& text, int64_t context) {
+  const std::vector<int32_t> ids = loaded.tokenizer().encode(text);
+  const EvalResult result = evaluate(loaded.engine(), ids, {.context = context, .stride = context}, [](double) {});
+  int64_t bytes = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (result.predicted[i]) bytes += static_cast<int64_t>(loaded.tokenizer().token_bytes(ids[i]).size());
+  }
+  return result.nats / static_cast<double>(bytes);
+}
+
+// One model after the other: neither shares memory bandwidth or caches with the other.
+ComparedModel measure(const std::string& argument, const CompareFlags& flags, const std::string& text, bool wants_moe,
+                      Comparison& comparison) {
+  EngineOptions options{.threads = flags.threads, .pin = true};
+  options.cache_tokens = std::max(flags.prompt, flags.batch.back() * (flags.generate + kKeyBlock)) + kKeyBlock;
+  if (!text.empty()) options.cache_tokens = std::max(options.cache_tokens, kEvalCache);
+  LoadedModel loaded({.model = argument}, options, !flags.as_json);
+  ComparedModel model = sizes_of(loaded, flags);
+  if ((model.num_experts > 0) != wants_moe) {
+    throw invalid({.where = argument,
+                   .expected = wants_moe ? "an MoE model, named first" : "a dense model, named second",
+                   .got = wants_moe ? "a dense one" : "one with experts"});
+  }
+  measure_speed(loaded, flags, model);
+  if (!text.empty()) model.nats_per_byte = nats_per_byte(loaded, text, std::min(kEvalContext, model.max_context));
+  const std::string brand = cpu_brand();
+  comparison.machine = fmt::format("{}, {} thread{}", brand.empty() ? "this CPU" : brand, loaded.engine().num_threads(),
+                                   loaded.engine().num_threads() == 1 ? "" : "s");
+  comparison.kernels = loaded.engine().kernels().name;
+  return model;
+}
+
+double usable_memory(const Machine& machine) {
+  double bytes = static_cast<double>(machine.memory_bytes.value_or(0));
+  if (machine.limits.memory_bytes) {
+    const auto limit = static_cast<double>(*machine.limits.memory_bytes);
+    bytes = bytes == 0 ? limit : std::min(bytes, limit);
+  }
+  return bytes;
+}
+
+void compare(const CompareFlags& given) {
+  CompareFlags flags = given;
+  flags.batch.push_back(1);  // one request is always among them
+  std::sort(flags.batch.begin(), flags.batch.end());
+  flags.batch.erase(std::unique(flags.batch.begin(), flags.batch.end()), flags.batch.end());
+  Comparison comparison;
+  for (const std::string& run : flags.runs) comparison.runs.push_back(read_run_log(run));
+  const std::string text = flags.text.empty() ? "" : read_file(flags.text, kLargestText);
+  comparison.text = std::filesystem::path(flags.text).filename().string();
+  comparison.prompt_tokens = flags.prompt;
+  comparison.decode_tokens = flags.generate;
+  comparison.repeats = flags.repeats;
+  comparison.memory_bytes = usable_memory(probe_machine());
+  comparison.moe = measure(flags.moe, flags, text, true, comparison);
+  comparison.dense = measure(flags.dense, flags, text, false, comparison);
+  if (!flags.html.empty()) {
+    AtomicFile file(flags.html);
+    file.write(comparison_page(comparison));
+    file.commit();
+  }
+  if (flags.as_json) {
+    print_json(comparison_json(comparison));
+  } else {
+    fmt::print("{}", comparison_text(comparison));
+  }
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app) {
+  CLI::App* verb =
+      app.add_subcommand("compare", "An MoE model beside a dense one: size, memory, speed, when each wins");
+  auto flags = std::make_shared<CompareFlags>();
+  verb->add_option("moe", flags->moe, "MoE model directory, or org/name in the Hugging Face cache")->required();
+  verb->add_option("dense", flags->dense, "Dense model, likewise")->required();
+  verb->add_option("--runs", flags->runs, "The two training runs: of the MoE, of the dense model")->expected(2);
+  verb->add_option("--text", flags->text, "Text file that both predict");
+  verb->add_option("--html", flags->html, "Write a page as well");
+  verb->add_flag("--json", flags->as_json, "Print one JSON object");
+  verb->add_option("-t,--threads", flags->threads, "Threads (default: as many as this process may use)")
+      ->check(CLI::Range(1, 1024))
+      ->envname("MOXIE_THREADS");
+  verb->add_option("-p,--prompt", flags->prompt, "Tokens of the prompt")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  verb->add_option("-n,--num-tokens", flags->generate, "Tokens to decode")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  verb->add_option("-b,--batch", flags->batch, "Sequences decoded together, beside 1")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+      ->capture_default_str();
+  verb->add_option("-r,--repeats", flags->repeats, "Repeats of each measurement; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  verb->callback([flags] { compare(*flags); });
+}
+
+}  // namespace moxie::cli
