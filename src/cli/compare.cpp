@@ -87,7 +87,7 @@ ComparedModel measure(const std::string& argument, const CompareFlags& flags, co
   if (!text.empty()) options.cache_tokens = std::max(options.cache_tokens, kEvalCache);
   LoadedModel loaded({.model = argument}, options, !flags.as_json);
   ComparedModel model = sizes_of(loaded, flags);
-  if ((model.num_experts > 0) != wants_moe) {
+  if ((model.num_experts > 1) != wants_moe) {
     throw invalid({.where = argument,
                    .expected = wants_moe ? "an MoE model, named first" : "a dense model, named second",
                    .got = wants_moe ? "a dense one" : "one with experts"});
@@ -117,6 +117,13 @@ void compare(const CompareFlags& given) {
   flags.batch.erase(std::unique(flags.batch.begin(), flags.batch.end()), flags.batch.end());
   Comparison comparison;
   for (const std::string& run : flags.runs) comparison.runs.push_back(read_run_log(run));
+  if (!comparison.runs.empty() &&
+      (comparison.runs[0].facts.num_experts <= 1 || comparison.runs[1].facts.num_experts > 1)) {
+    throw invalid({.where = "--runs",
+                   .expected = "the run of an MoE model, then that of a dense one",
+                   .got = fmt::format("runs of {} and {} experts", comparison.runs[0].facts.num_experts,
+                                      comparison.runs[1].facts.num_experts)});
+  }
   const std::string text = flags.text.empty() ? "" : read_file(flags.text, kLargestText);
   comparison.text = std::filesystem::path(flags.text).filename().string();
   comparison.prompt_tokens = flags.prompt;

@@ -54,7 +54,7 @@ class Rows {
 };
 
 std::string shape_of(const ComparedModel& model) {
-  if (model.num_experts == 0) return "dense";
+  if (model.num_experts <= 1) return "dense";
   return fmt::format("{} of {} ({:.1f}%)", model.top_k, model.num_experts,
                      100 * of(model.top_k) / of(model.num_experts));
 }
@@ -117,10 +117,8 @@ void add_training(const Comparison& c, Rows& rows) {
   rows.add("final validation loss", moe.eval_loss, dense.eval_loss, from_run, loss);
   rows.add("validation nats/byte", moe.nats_per_byte, dense.nats_per_byte, from_run, loss);
   for (const RunComparison& pair : compare(c.runs)) {
-    const bool moe_first = pair.run == 0;
-    const auto ratio = [&](std::optional<double> r) {
-      return r ? fmt::format("{:.2f}x", moe_first ? *r : 1 / *r) : std::string("not reached");
-    };
+    if (pair.run != 0) continue;  // the runs are not an MoE and a dense one
+    const auto ratio = [](std::optional<double> r) { return r ? times(*r) : std::string("not reached"); };
     rows.add_text("tokens to the dense final loss", ratio(pair.tokens_ratio), "1.00x", from_run);
     rows.add_text("compute to the dense final loss", ratio(pair.flops_ratio), "1.00x", from_run);
     rows.add_text("time to the dense final loss", ratio(pair.seconds_ratio), "1.00x", from_run);

@@ -25,7 +25,7 @@ struct ComparedModel {
   // computed from the files
   PartCounts parameters, active;
   ActiveParameters conventions;
-  int64_t num_experts = 0, top_k = 0, moe_layers = 0;  // 0: dense
+  int64_t num_experts = 0, top_k = 0, moe_layers = 0;  // num_experts up to 1: dense
   int64_t disk_bytes = 0;                              // of all tensors
   int64_t kv_bytes_per_token = 0;
   double context_kv_bytes = 0;  // of one full context
