@@ -248,10 +248,22 @@ class Run {
       metrics_->sync();
       return;
     }
+    if (resumed_ == state_.step) tell_finished();
     metrics_->sync();
     export_model(directory_.model(), stepper_.parameters(), files_,
                  train.weights == "bf16" ? FormatId::bf16 : FormatId::f32);
     summary_.model = directory_.model();
+  }
+
+  /// A run that was complete already: its numbers once more, and nothing written of them.
+  void tell_finished() {
+    observer_.say(fmt::format("all {} steps are done already", state_.step));
+    std::vector<int32_t> ids;
+    const EvalReport eval = evaluator_.evaluate(stepper_.model(), ids);
+    summary_.valid_loss = eval.loss;
+    summary_.nats_per_byte = eval.nats_per_byte;
+    summary_.max_vio = eval.max_vio;
+    if (!state_.recent_losses.empty()) summary_.loss = state_.recent_losses.back();
   }
 
   const TrainConfig& config_;

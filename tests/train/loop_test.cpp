@@ -181,6 +181,16 @@ TEST_F(LoopTest, resume_goes_back_to_a_step_and_forgets_later_ones) {
   EXPECT_EQ(told(path("run")), before);
 }
 
+TEST_F(LoopTest, a_finished_run_tells_its_numbers_again) {
+  Watcher first, second;
+  const TrainSummary done = run(config("run"), first), again = run(config("run"), second, "auto");
+  EXPECT_TRUE(second.losses.empty());
+  EXPECT_EQ(again.step, done.step);
+  EXPECT_EQ(again.loss, done.loss);
+  EXPECT_EQ(again.valid_loss, done.valid_loss);
+  EXPECT_EQ(again.model, done.model);
+}
+
 TEST_F(LoopTest, a_run_with_checkpoints_is_not_overwritten) {
   Watcher first, second;
   run(config("run"), first);
