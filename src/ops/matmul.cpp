@@ -6,7 +6,7 @@
 namespace moxie {
 namespace {
 
-constexpr int64_t kBlockRows = 192, kBlockColumns = 256;  // of one work item: what it packs fits into L2
+constexpr int64_t kBlockRows = 192, kBlockColumns = 512;  // of one work item: what it packs fits into L2
 
 struct PlannedJob {
   const MatmulJob* job;
