@@ -116,7 +116,7 @@ def main():
     loss = entropy + coef * aux
     loss.backward()
     gradients = {name: t.grad.clone() for name, t in w.items()}
-    text = (ROOT / "tinyshakespeare-40000.txt").read_bytes()
+    text = (ROOT.parent / "text/tinyshakespeare.txt").read_bytes()[40000:]
     settings = train["adamw"]
     flags = {key: settings[key] for key in ("lr", "betas", "eps", "weight_decay")}
     optimizer = torch.optim.AdamW(list(w.values()), **flags)

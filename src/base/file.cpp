@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -43,6 +44,26 @@ Error io_error(const char* what, const std::filesystem::path& path) {
   return make_error(ErrorCode::runtime, "{}: {} failed: {}", path.string(), what, std::strerror(errno));
 }
 
+constexpr size_t kPiece = size_t{1} << 20;
+
+// Reads the size that opening found, piece by piece, and closes the file.
+void read_opened(const OpenedFile& file, const std::filesystem::path& path,
+                 const std::function<void(std::string_view)>& each) {
+  const std::shared_ptr<void> closed(nullptr, [&](void*) { ::close(file.fd); });
+  std::string piece(std::min(file.size, kPiece), '\0');
+  for (size_t done = 0; done < file.size;) {
+    const ssize_t n = ::read(file.fd, piece.data(), std::min(piece.size(), file.size - done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      throw invalid({.where = path.string(),
+                     .expected = fmt::format("{} bytes", file.size),
+                     .got = fmt::format("only {} readable", done)});
+    }
+    each(std::string_view(piece).substr(0, static_cast<size_t>(n)));
+    done += static_cast<size_t>(n);
+  }
+}
+
 constexpr size_t kHugePage = size_t{2} << 20;
 
 // Maps a file where huge pages could lie and asks for them: a page cache that holds large folios (Linux 6.16 on ext4)
@@ -78,21 +99,15 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
                    .expected = fmt::format("at most {} bytes", max_bytes),
                    .got = fmt::format("{} bytes", file.size)});
   }
-  text.resize(file.size);
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t n = ::read(file.fd, text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    done += static_cast<size_t>(n);
-  }
-  ::close(file.fd);
-  if (done < text.size()) {
-    throw invalid({.where = path.string(),
-                   .expected = fmt::format("{} bytes", text.size()),
-                   .got = fmt::format("only {} readable", done)});
-  }
+  text.reserve(file.size);
+  read_opened(file, path, [&](std::string_view piece) { text += piece; });
   return text;
+}
+
+int64_t read_pieces(const std::filesystem::path& path, const std::function<void(std::string_view)>& each) {
+  const OpenedFile file = open_regular(path);
+  read_opened(file, path, each);
+  return static_cast<int64_t>(file.size);
 }
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,6 +14,10 @@ namespace moxie {
 /// Reads a regular file. Throws Error{invalid} naming the path if it is missing, not a regular file, unreadable, or
 /// larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes);
+
+/// Calls each(piece) for consecutive pieces of a regular file, of at most 1 MiB. Returns its size. Throws as read_file
+/// does, and Error{invalid} if it ends early.
+int64_t read_pieces(const std::filesystem::path& path, const std::function<void(std::string_view)>& each);
 
 /// A read-only map of a whole regular file; an empty file maps to no bytes. Pages are shared with the page cache.
 class MappedFile {

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/inspection.h"
 #include "cli/model_flags.h"
+#include "cli/train_plan.h"
 #include "kernels/ceilings.h"
 #include "spec/config.h"
 #include "spec/names.h"
@@ -77,7 +78,12 @@ Inspection inspect(const Options& options) {
   std::error_code ignored;
   const bool is_config = std::filesystem::is_regular_file(options.model, ignored);
   const std::filesystem::path path = is_config ? std::filesystem::path(options.model) : find_model(options.model);
-  result.spec = load_config(path);
+  if (path.extension() == ".toml") {
+    result.training = load_train_config(path, {});
+    result.spec = result.training->spec;
+  } else {
+    result.spec = load_config(path);
+  }
   const ModelSpec& spec = result.spec;
   result.runs = runs_of(spec);
   result.parameters = count_parameters(spec);
@@ -242,6 +248,10 @@ void print_text(const Inspection& in) {
     line("files", fmt::format("{} bytes in {} tensors: {}", in.files->bytes, in.files->tensors, formats));
   }
   for (const std::string& notice : spec.notices) line("note", notice);
+  if (in.training) {
+    fmt::print("\n");
+    print_train_plan(*in.training, train_peak_flops(*in.training));
+  }
 }
 
 }  // namespace
@@ -249,7 +259,8 @@ void print_text(const Inspection& in) {
 void add_inspect(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("inspect", "What a model is and what it costs; works from a config.json alone");
   auto options = std::make_shared<Options>();
-  verb->add_option("model", options->model, "Model directory, org/name in the Hugging Face cache, or a config.json")
+  verb->add_option("model", options->model,
+                   "Model directory, org/name in the Hugging Face cache, a config.json, or the TOML of a training run")
       ->required();
   verb->add_option("--context", options->context, "Tokens in the cache for the estimates (default: up to 4096)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 48));

@@ -1,5 +1,6 @@
 // The JSON of inspect. Its keys are stable: docs/inspect.md tells them, and a change of meaning raises schema_version.
 #include "cli/inspection.h"
+#include "cli/train_plan.h"
 #include "spec/names.h"
 
 namespace moxie::cli {
@@ -102,6 +103,7 @@ json::Value to_json(const Inspection& in) {
   out.set("max_position", spec.max_position).set("tie_word_embeddings", spec.tie_word_embeddings);
   out.set("parameters", std::move(parameters)).set("bytes", std::move(bytes)).set("ffn", runs_to_json(in));
   out.set("attention", attention_to_json(spec)).set("rope", std::move(rope)).set("costs", costs_to_json(in));
+  if (in.training) out.set("training", train_plan_json(*in.training, train_peak_flops(*in.training)));
   return out.set("files", files_to_json(in.files)).set("notices", std::move(notices));
 }
 

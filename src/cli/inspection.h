@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "plan/accounting.h"
 #include "spec/model_spec.h"
+#include "train/config.h"
 
 namespace moxie::cli {
 
@@ -35,6 +36,7 @@ struct Inspection {
   double bandwidth;
   std::string bandwidth_source;
   std::optional<WeightFiles> files;
+  std::optional<TrainConfig> training;  // when a training run's TOML is inspected
 };
 
 /// The object of `inspect --json`; docs/inspect.md tells its keys.

@@ -27,17 +27,18 @@ struct TrainShape {
   int threads = 1;
 };
 
-/// Bytes at the peak of a training step in f32 (bf16 products hold no less: they round on the way). Code, tokenizer,
-/// mapped training text and the writing of checkpoints are not in it. Dropless routing.
+/// Bytes at the peak of a training step in f32 (bf16 products hold no less: they round on the way). Mapped training
+/// text and large tokenizers are not in it. Dropless routing.
 struct TrainMemory {
-  double parameters = 0;  // values, gradients and the two moments: 16 a parameter
-  double residual = 0;    // input and middle of every layer, and three rows a token that all layers share
-  double attention = 0;   // q, k, v and the output of every layer, before norms too where they are normed
-  double experts = 0;     // gate and up of every row of every expert, shared and dense ones too
-  double router = 0;      // logits, choices and the permutation
-  double temporary = 0;   // the largest need of one moment: a layer forward, the head, or a layer backward
-  double threads = 0;     // what each thread works in
-  double total() const { return parameters + residual + attention + experts + router + temporary + threads; }
+  double parameters = 0;      // values, gradients and the two moments: 16 a parameter
+  double residual = 0;        // input and middle of every layer, and three rows a token that all layers share
+  double attention = 0;       // q, k, v and the output of every layer, before norms too where they are normed
+  double experts = 0;         // gate and up of every row of every expert, shared and dense ones too
+  double router = 0;          // logits, choices and the permutation
+  double temporary = 0;       // the largest need of one moment: a layer forward, the head, or a layer backward
+  double threads = 0;         // what each thread works in
+  double process = 14 << 20;  // code, libraries, and what evaluation remembers of its routing
+  double total() const { return parameters + residual + attention + experts + router + temporary + threads + process; }
 };
 TrainMemory train_memory(const ModelSpec& spec, const TrainShape& shape);
 

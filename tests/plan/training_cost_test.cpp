@@ -52,7 +52,7 @@ TEST(TrainMemory, of_the_bundled_model_is_the_sum_of_its_parts) {
   EXPECT_EQ(memory.router, token * 4 * (16 + 4 * 2 + 1));
   EXPECT_EQ(memory.temporary, token * (16 + 2 * (192 + 192 + 2)));
   EXPECT_EQ(memory.total(), memory.parameters + memory.residual + memory.attention + memory.experts + memory.router +
-                                memory.temporary + memory.threads);
+                                memory.temporary + memory.threads + memory.process);
 }
 
 TEST(TrainMemory, of_a_large_vocabulary_is_held_in_chunks) {
