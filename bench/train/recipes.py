@@ -38,7 +38,7 @@ RECIPES = {
            [(f"bias-sign-{rate}", SIGMOID, {"balance.bias_rate": rate}) for rate in (0.001, 0.003, 0.01, 0.03)] +
            [(f"bias-proportional-{rate}", SIGMOID, {"balance.bias_rule": "proportional", "balance.bias_rate": rate})
             for rate in (0.003, 0.03)] +
-           [(f"aux-{form}", DOMAINS, aux(form)) for form in ("megablocks", "switch", "transformers")] +
+           [(f"aux-{form}", DOMAINS, aux(form)) for form in ("megablocks", "switch_top1", "transformers")] +
            [(f"aux-deepseek-{scope}", SIGMOID, {**aux("deepseek", scope, 0.003), **BIAS_OFF})
             for scope in ("sequence", "micro_batch")] +
            [(f"aux-accumulated-{scope}", DOMAINS, {**aux("megablocks", scope), "train.batch_size": 4, "train.grad_accum": 8})
