@@ -83,7 +83,7 @@ struct Panel {
         continue;
       }
       const float* rows[Isa::kLanes];
-      for (int64_t j = 0; j < Isa::kLanes; ++j) rows[j] = stored_row(x, i + part + (j < count ? j : 0));
+      for (int64_t j = 0; j < Isa::kLanes; ++j) rows[j] = stored_row(x, j < count ? i + part + j : i);
       for (int64_t s = 0; s < num_steps; s += Isa::kLanes) {
         F block[Isa::kLanes];
 #pragma GCC unroll 16
