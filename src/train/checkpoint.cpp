@@ -237,9 +237,10 @@ void remove_checkpoint(const fs::path& path) {
 
 }  // namespace
 
-void CheckpointStore::prune(int64_t keep_last, int64_t best_step) const {
+void CheckpointStore::prune(int64_t newest, int64_t keep_last, int64_t best_step) const {
   int64_t rank = 0;
   for (const int64_t step : steps()) {
+    if (step > newest) continue;
     if (rank++ >= std::max<int64_t>(keep_last, 1) && step != best_step) remove_checkpoint(path(step));
   }
 }

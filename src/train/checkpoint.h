@@ -31,8 +31,9 @@ class CheckpointStore {
   /// Throws Error{runtime} that names the bytes needed; then nothing of the save is left, and older ones are as before.
   void save(const CheckpointContent& content) const;
 
-  /// Removes all but the newest `keep_last` and `best_step` (0: none).
-  void prune(int64_t keep_last, int64_t best_step) const;
+  /// Removes, of those up to `newest` (the one just saved), all but the last `keep_last` and `best_step` (0: none).
+  /// Later ones do not count: they were skipped as damaged, and are replaced once the run comes by.
+  void prune(int64_t newest, int64_t keep_last, int64_t best_step) const;
   /// Removes those after a step: a run went back behind them. Returns the steps removed.
   std::vector<int64_t> remove_after(int64_t step) const;
 

@@ -208,7 +208,7 @@ class TableReader : public Fields {
 
   /// A key that is read elsewhere.
   const toml::node* find(std::string_view key) {
-    known_.push_back(key);
+    if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.push_back(key);
     return table_ == nullptr ? nullptr : table_->get(key);
   }
 

@@ -1,5 +1,8 @@
 #include "train/loop.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -86,6 +89,10 @@ class Run {
       throw make_error(ErrorCode::usage, "--resume {}: expected auto, none or the step of a checkpoint",
                        printable(word));
     }
+    if (std::find(steps.begin(), steps.end(), step) == steps.end()) {
+      throw make_error(ErrorCode::usage, "--resume {}: {} has {}", step, directory_.checkpoints().string(),
+                       steps.empty() ? "no checkpoint" : fmt::format("those of steps {}", fmt::join(steps, ", ")));
+    }
     store_.verify(step);
     return step;
   }
@@ -118,7 +125,9 @@ class Run {
     for (const int64_t step : request_.resume == "auto" ? std::vector<int64_t>{} : store_.remove_after(resumed_)) {
       observer_.say(fmt::format("checkpoint of step {} is removed: the run goes on from step {}", step, resumed_));
     }
-    cut_metrics(directory_.metrics(), resumed_);
+    if (const std::string damage = cut_metrics(directory_.metrics(), resumed_); !damage.empty()) {
+      observer_.say("left out of the log: " + damage);
+    }
     write_config();
     open_logs();
     saved_step_ = resumed_;
@@ -224,7 +233,7 @@ class Run {
     saved_step_ = state_.step;
     summary_.checkpoint = store_.path(state_.step);
     tell_saved();
-    store_.prune(config_.train.keep_last, config_.train.keep_best ? state_.best_step : 0);
+    store_.prune(saved_step_, config_.train.keep_last, config_.train.keep_best ? state_.best_step : 0);
   }
 
   void tell_saved() { event({"checkpoint", store_.path(saved_step_).filename().string()}); }

@@ -60,22 +60,29 @@ void MetricsFile::sync() {
   if (::fsync(fd_) != 0) throw failed("fsync", path_);
 }
 
-void cut_metrics(const std::filesystem::path& path, int64_t step) {
+std::string cut_metrics(const std::filesystem::path& path, int64_t step) {
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return;
+  if (!std::filesystem::exists(path, ignored)) return "";
   const std::string text = read_file(path, kLargestFile);
   AtomicFile file(path);
+  std::string damage;
   size_t number = 1;
   for (size_t begin = 0; begin < text.size(); ++number) {
     const size_t end = text.find('\n', begin);
     if (end == std::string::npos) break;  // the line a kill cut short
     const std::string_view line(text.data() + begin, end - begin);
-    const json::Value value =
-        json::parse(line, {.source = fmt::format("{}: line {}", path.string(), number), .base_offset = begin});
-    if (stays(value, step)) file.write(std::string(line) + "\n");
+    try {
+      const json::Value value =
+          json::parse(line, {.source = fmt::format("{}: line {}", path.string(), number), .base_offset = begin});
+      if (stays(value, step)) file.write(text.substr(begin, end + 1 - begin));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::invalid) throw;
+      if (damage.empty()) damage = error.text();
+    }
     begin = end + 1;
   }
   file.commit();
+  return damage;
 }
 
 }  // namespace moxie

@@ -32,9 +32,9 @@ class MetricsFile {
 };
 
 /// Leaves the lines of a run up to `step`, so that what follows continues as if it had never been interrupted: lines
-/// of later steps go, so do cut ones and the `checkpoint` event of the step itself (it is told again). The new file
-/// replaces the old one whole. A file that is not there stays so. Throws Error{runtime}, Error{invalid} if a line
-/// other than the last is not JSON (naming line and byte).
-void cut_metrics(const std::filesystem::path& path, int64_t step);
+/// of later steps go, so do damaged ones (cut by a kill, or zeros that a power cut left) and the `checkpoint` event of
+/// the step itself (it is told again). The new file replaces the old one whole. A file that is not there stays so.
+/// Returns what was wrong with the first damaged line that ended as lines do, or nothing. Throws Error{runtime}.
+std::string cut_metrics(const std::filesystem::path& path, int64_t step);
 
 }  // namespace moxie

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -63,14 +64,21 @@ void write_model(const std::filesystem::path& directory, const Parameters& param
 }
 
 void replace_directory(const std::filesystem::path& made, const std::filesystem::path& target) {
-  if (::rename(made.c_str(), target.c_str()) != 0) {
+  const auto done = [&](int result) {
+    if (result == 0) return true;
+    // Any other reason is the disk's, and the old directory has to stay.
+    constexpr int kReasons[] = {EEXIST, ENOTEMPTY, ENOTDIR, EINVAL, ENOSYS};
+    if (std::find(std::begin(kReasons), std::end(kReasons), errno) != std::end(kReasons)) return false;
+    throw make_error(ErrorCode::runtime, "{}: rename failed: {}", target.string(), std::strerror(errno));
+  };
+  if (!done(::rename(made.c_str(), target.c_str()))) {
     // Something is there. Where the file system cannot exchange two names, the old one has to go first.
-    if (::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
+    if (done(::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE))) {
       std::filesystem::remove_all(made);
     } else {
       std::filesystem::remove_all(target);
-      if (::rename(made.c_str(), target.c_str()) != 0) {
-        throw make_error(ErrorCode::runtime, "{}: rename failed: {}", target.string(), std::strerror(errno));
+      if (!done(::rename(made.c_str(), target.c_str()))) {
+        throw make_error(ErrorCode::runtime, "{}: something stands in its place", target.string());
       }
     }
   }

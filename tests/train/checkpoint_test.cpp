@@ -174,10 +174,23 @@ TEST_F(CheckpointTest, every_byte_of_DONE_matters_or_is_harmless) {
 
 TEST_F(CheckpointTest, the_last_and_the_best_stay) {
   for (const int64_t step : {10, 20, 30, 40, 50}) save(step);
-  store_.prune(2, 20);
+  store_.prune(50, 2, 20);
   EXPECT_EQ(store_.steps(), (std::vector<int64_t>{50, 40, 20}));
-  store_.prune(1, 0);
+  store_.prune(50, 1, 0);
   EXPECT_EQ(store_.steps(), (std::vector<int64_t>{50}));
+}
+
+TEST_F(CheckpointTest, a_damaged_newer_one_costs_no_good_one) {
+  for (const int64_t step : {10, 20, 30}) save(step);
+  change_byte(store_.path(30) / "model.safetensors", -1);
+  int64_t step = 0;
+  newest(step);
+  ASSERT_EQ(step, 20);
+  save(25);
+  store_.prune(25, 1, 0);
+  EXPECT_EQ(store_.steps(), (std::vector<int64_t>{30, 25}));
+  newest(step);
+  EXPECT_EQ(step, 25);
 }
 
 TEST_F(CheckpointTest, a_damaged_one_is_replaced_by_saving_again) {
