@@ -18,6 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 DOMAINS, SIGMOID = "domains.toml", "domains-sigmoid.toml"
 BIAS_OFF = {"balance.bias_rule": "none"}
+LONG = {"train.steps": 1000}  # R3; the others take the 500 of domains.toml
 
 
 def aux(form, scope="micro_batch", coef=0.01):
@@ -30,7 +31,7 @@ RECIPES = {
     "R1": ("Dense anchor: nanoGPT's CPU configuration, val 1.88 +- 0.03", [("dense", "dense-anchor.toml", {})]),
     "R2": ("Public MoE anchor: MoE-JAX's shape, val <= 1.66", [("moe", "moe-anchor.toml", {})]),
     "R3": ("MoE against its dense twin at equal active parameters, data and order",
-           [("moe-16of2", DOMAINS, {}), ("dense", DOMAINS, {TWIN: True})]),
+           [("moe-16of2", DOMAINS, LONG), ("dense", DOMAINS, {**LONG, TWIN: True})]),
     "R4": ("Collapse: no balance, aux loss, bias",
            [("softmax-none", DOMAINS, {"balance.coef": 0}), ("softmax-aux", DOMAINS, {}),
             ("sigmoid-none", SIGMOID, BIAS_OFF), ("sigmoid-bias", SIGMOID, {})]),
@@ -93,13 +94,13 @@ class Driver:
 
     def upcycling(self, seed):
         """A dense model; then, from it and from scratch, an MoE for as many steps again."""
-        runs = [("dense", self.train("R9", "dense", DOMAINS, {**UPCYCLED, TWIN: True, "train.steps": 600}, seed))]
+        runs = [("dense", self.train("R9", "dense", DOMAINS, {**UPCYCLED, TWIN: True}, seed))]
         moe = self.runs / "R9" / f"upcycled-s{seed}.start"
         if not moe.exists():
             subprocess.run([self.moxie, "upcycle", str(self.runs / "R9" / f"dense-s{seed}" / "model"), "--experts", "8",
                             "--top-k", "2", "--out", str(moe)], check=True, stdout=subprocess.DEVNULL)
         # the dense feed-forward is 512 wide: each copy of it is an expert
-        wide = {**UPCYCLED, "model.moe_intermediate_size": 512, "train.steps": 600}
+        wide = {**UPCYCLED, "model.moe_intermediate_size": 512}
         runs.append(("upcycled", self.train("R9", "upcycled", DOMAINS, {**wide, "train.init_from": str(moe)}, seed)))
         runs.append(("scratch", self.train("R9", "scratch", DOMAINS, wide, seed)))
         return runs
