@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "cli/train_plan.h"
@@ -96,8 +97,11 @@ json::Value summary_json(const TrainConfig& config, const TrainSummary& summary)
 }
 
 void print_summary(const TrainSummary& summary) {
-  fmt::print("loss        {:.4f} validation, {:.4f} nats/byte; {:.4f} on the last step\n", summary.valid_loss,
-             summary.nats_per_byte, summary.loss);
+  fmt::print("loss        ");
+  if (std::isfinite(summary.valid_loss)) {
+    fmt::print("{:.4f} validation, {:.4f} nats/byte; ", summary.valid_loss, summary.nats_per_byte);
+  }
+  fmt::print("{:.4f} on the last step\n", summary.loss);
   fmt::print("time        {} for {} tokens in {} steps, {:.0f} tokens/s\n", duration_text(summary.seconds),
              summary.tokens, summary.step, summary.tokens_per_second);
   fmt::print("model       {}\n\nmoxie run {} \"...\"\n", summary.model.string(), summary.model.string());

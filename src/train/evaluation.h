@@ -33,6 +33,9 @@ class Evaluator {
   /// Both must outlive it. Memory: 8 bytes a validation token.
   Evaluator(const TrainConfig& config, const TrainData& data);
 
+  /// Whether there are no validation tokens at all.
+  bool empty() const { return ids_.empty(); }
+
   /// `ids`: the experts that every token took at the evaluation before (layer after layer, [N, K] each; empty: there
   /// was none), left as those of this one. Cost: a forward pass over the validation windows.
   EvalReport evaluate(TrainModel& model, std::vector<int32_t>& ids) const;

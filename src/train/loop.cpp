@@ -55,6 +55,7 @@ class Run {
       observer_.say(fmt::format("{}: {} ended without leaving; its lock is taken over", directory_.path().string(),
                                 directory_.stale_owner()));
     }
+    if (evaluator_.empty()) observer_.say("no text is kept for validation: no evaluation, no best checkpoint");
   }
 
   TrainSummary execute() {
@@ -175,7 +176,7 @@ class Run {
     }
     for (const RunEvent& each : result.events) event(each);
     observer_.on_step(report);
-    const bool evaluated = due(state_.step, eval_every_) || last;
+    const bool evaluated = !evaluator_.empty() && (due(state_.step, eval_every_) || last);
     if (evaluated) evaluate(report, last);
     if (due(state_.step, checkpoint_every_) || last || signals_.save.exchange(false)) save(evaluated);
   }
@@ -267,12 +268,13 @@ class Run {
   /// A run that was complete already: its numbers once more, and nothing written of them.
   void tell_finished() {
     observer_.say(fmt::format("all {} steps are done already", state_.step));
+    if (!state_.recent_losses.empty()) summary_.loss = state_.recent_losses.back();
+    if (evaluator_.empty()) return;
     std::vector<int32_t> ids;
     const EvalReport eval = evaluator_.evaluate(stepper_.model(), ids);
     summary_.valid_loss = eval.loss;
     summary_.nats_per_byte = eval.nats_per_byte;
     summary_.max_vio = eval.max_vio;
-    if (!state_.recent_losses.empty()) summary_.loss = state_.recent_losses.back();
   }
 
   const TrainConfig& config_;

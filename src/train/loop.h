@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 
 #include "train/evaluation.h"
 #include "train/stepper.h"
@@ -48,14 +49,14 @@ struct TrainRequest {
 
 struct TrainSummary {
   int64_t step = 0, tokens = 0;
-  double loss = 0;                           // of the last step
-  double valid_loss = 0, nats_per_byte = 0;  // of the last evaluation
-  double max_vio = 0;                        // likewise
-  double seconds = 0;                        // of training, over all resumes
-  double tokens_per_second = 0;              // over them
-  int stopped_by = 0;                        // signal; 0: all steps are done
-  std::filesystem::path model;               // exported; empty if stopped
-  std::filesystem::path checkpoint;          // the last one saved
+  double loss = 0;                               // of the last step
+  double valid_loss = NAN, nats_per_byte = NAN;  // of the last evaluation; NaN: there was none
+  double max_vio = 0;                            // likewise
+  double seconds = 0;                            // of training, over all resumes
+  double tokens_per_second = 0;                  // over them
+  int stopped_by = 0;                            // signal; 0: all steps are done
+  std::filesystem::path model;                   // exported; empty if stopped
+  std::filesystem::path checkpoint;              // the last one saved
 };
 
 /// Trains in config.train.out. Throws Error{usage} if the directory holds checkpoints and request.resume is "none",

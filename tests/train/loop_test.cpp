@@ -191,6 +191,27 @@ TEST_F(LoopTest, a_finished_run_tells_its_numbers_again) {
   EXPECT_EQ(again.model, done.model);
 }
 
+TEST_F(LoopTest, without_validation_text_nothing_is_evaluated) {
+  Watcher watcher;
+  const TrainSummary done = run(config("run", {"data.valid_fraction=0"}), watcher);
+  EXPECT_TRUE(watcher.evals.empty());
+  EXPECT_TRUE(std::isnan(done.valid_loss));
+  EXPECT_NE(watcher.said.find("no text is kept for validation"), std::string::npos) << watcher.said;
+  EXPECT_EQ(told(path("run")).find("\"eval\""), std::string::npos);
+}
+
+TEST_F(LoopTest, resume_of_a_step_that_was_not_saved_names_those_that_were) {
+  Watcher first, second;
+  run(config("run"), first);
+  try {
+    run(config("run"), second, "7");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::usage);
+    EXPECT_NE(error.text().find("12, "), std::string::npos) << error.text();
+  }
+}
+
 TEST_F(LoopTest, a_run_with_checkpoints_is_not_overwritten) {
   Watcher first, second;
   run(config("run"), first);
