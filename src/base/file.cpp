@@ -135,10 +135,15 @@ void MappedFile::check_unchanged() const {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
-  temporary_ = path_;
-  temporary_ += fmt::format(".{}.tmp", ::getpid());
-  // 0666 before the umask: the user's umask decides who may read the result.
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  // A killed process leaves its temporary, and in a container the next one has its number.
+  constexpr int kMostLeftovers = 1000;
+  for (int i = 0; i < kMostLeftovers && fd_ < 0; ++i) {
+    temporary_ = path_;
+    temporary_ += i == 0 ? fmt::format(".{}.tmp", ::getpid()) : fmt::format(".{}.{}.tmp", ::getpid(), i);
+    // 0666 before the umask: the user's umask decides who may read the result.
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0 && errno != EEXIST) break;
+  }
   if (fd_ < 0) throw io_error("create", temporary_);
 }
 

@@ -30,7 +30,8 @@ double train_peak_flops(const TrainConfig& config) {
 
 json::Value train_plan_json(const TrainConfig& config, double peak) {
   const LoopConfig& train = config.train;
-  const double tokens = static_cast<double>(train.steps * train.batch_size * train.seq_len * train.grad_accum);
+  const double tokens =
+      static_cast<double>(train.steps) * static_cast<double>(train.batch_size * train.seq_len * train.grad_accum);
   const double flops_per_token = train_flops_per_token(config.spec, train.seq_len).total();
   const TrainShape shape{.batch = train.batch_size,
                          .length = train.seq_len,

@@ -38,6 +38,16 @@ std::string contents(int fd) {
   return printable(text.substr(0, text.find('\n')), 200);
 }
 
+// Half-written files (AtomicFile) of processes that were killed.
+void remove_leftovers(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const bool ours = name.starts_with("config.toml.") || name.starts_with("metrics.jsonl.");
+    if (ours && name.ends_with(".tmp")) std::filesystem::remove(entry.path(), ignored);
+  }
+}
+
 struct Setting {
   std::string key, value;
 };
@@ -99,6 +109,7 @@ RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) 
   }
   // We hold the lock: whoever is named in it died without leaving.
   stale_owner_ = contents(fd_);
+  remove_leftovers(path_);
   const std::string owner = this_owner() + "\n";
   if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {
     const Error error_writing = failed("write", lock);

@@ -14,7 +14,8 @@ namespace moxie {
 class RunDirectory {
  public:
   /// Makes the directory and takes it. Throws Error{runtime} naming the owner (pid, host, start) if another process
-  /// has it, or that it cannot be made. A LOCK left by a process that died is taken over; `stale_owner()` names it.
+  /// has it, or that it cannot be made. A LOCK left by a process that died is taken over; `stale_owner()` names it;
+  /// what it left half written goes.
   explicit RunDirectory(std::filesystem::path path);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;

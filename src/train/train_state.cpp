@@ -19,8 +19,9 @@ Error wrong_type(const json::Value& value, const char* key, const char* expected
 }
 
 int64_t count(const json::Value& value, const char* key, const std::string& source) {
+  constexpr int64_t kMost = int64_t{1} << 62;  // room to go on counting
   const std::optional<int64_t> number = value.as_int();
-  if (!number || *number < 0) throw wrong_type(value, key, "an integer from 0", source);
+  if (!number || *number < 0 || *number > kMost) throw wrong_type(value, key, "an integer from 0 to 2^62", source);
   return *number;
 }
 

@@ -282,6 +282,52 @@ TEST(RunDirectory, a_second_owner_is_told_who_has_it) {
   EXPECT_EQ(third.stale_owner(), "process 1 on elsewhere, started long ago");
 }
 
+// In a container the next process has the number of the one that was killed.
+TEST(RunDirectory, a_file_that_a_killed_process_left_stands_in_no_way_and_goes) {
+  const test::ScratchDirectory directory;
+  const fs::path left = directory.path() / fmt::format("config.toml.{}.tmp", ::getpid());
+  std::ofstream(left) << "half";
+  AtomicFile file(directory.path() / "config.toml");
+  file.write("whole");
+  file.commit();
+  EXPECT_EQ(read_file(directory.path() / "config.toml", 100), "whole");
+  EXPECT_TRUE(fs::exists(left));
+  const RunDirectory run(directory.path());
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(run.config()));
+}
+
+TEST(TrainStateText, malformed_members_are_named) {
+  TrainState state;
+  state.step = 7;
+  state.recent_losses = {1.5};
+  state.data = {"a"};
+  const std::string good = to_json(state).dump();
+  EXPECT_EQ(parse_train_state(good, "here").step, 7);
+  const std::pair<const char*, const char*> changes[] = {{"\"step\": 7", "\"step\": -1"},
+                                                         {"\"tokens\": 0", "\"tokens\": 9223372036854775807"},
+                                                         {"\"updates\": 0", "\"updates\": 1.5"},
+                                                         {"\"seconds\": 0.0", "\"seconds\": null"},
+                                                         {"\"data\": [\"a\"]", "\"data\": [3]"},
+                                                         {"\"config\": \"\"", "\"config\": {}"},
+                                                         {"[1.5]", "[\"1.5\"]"},
+                                                         {"\"bad_steps\": 0", "\"bad_steps\": true"},
+                                                         {"\"best_step\": 0", "\"other_step\": 0"},
+                                                         {"\"format_version\": 1", "\"format_version\": 0"}};
+  for (const auto& [from, to] : changes) {
+    std::string text = good;
+    ASSERT_NE(text.find(from), std::string::npos) << from << " in " << good;
+    text.replace(text.find(from), std::string_view(from).size(), to);
+    try {
+      parse_train_state(text, "here");
+      ADD_FAILURE() << to;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::invalid);
+      EXPECT_TRUE(error.text().starts_with("here")) << error.text();
+    }
+  }
+}
+
 TEST(RunDirectory, a_changed_key_is_named_but_for_those_that_may_change) {
   const std::string run =
       "[train]\nlr = 0.001\nsteps = 10\n\n[[data.domains]]\nname = \"a\"\n\n[[data.domains]]\nname = \"b\"\n";
