@@ -247,6 +247,13 @@ int usable_threads() {
   return usable_threads(affinity_cpus(), cgroup_limits());
 }
 
+std::optional<int64_t> usable_memory(const Machine& machine) {
+  if (!machine.memory_bytes || !machine.limits.memory_bytes) {
+    return machine.memory_bytes ? machine.memory_bytes : machine.limits.memory_bytes;
+  }
+  return std::min(*machine.memory_bytes, *machine.limits.memory_bytes);
+}
+
 std::string_view moxie_version() {
   return MOXIE_VERSION;
 }

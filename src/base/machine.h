@@ -66,6 +66,9 @@ struct Machine {
   std::vector<std::pair<std::string_view, std::string>> versions;  // moxie, compiler, libraries of base, kernel
 };
 
+/// Bytes that this process can have at most: what the machine has, or its tightest limit. Empty: unknown.
+std::optional<int64_t> usable_memory(const Machine& machine);
+
 /// The version of moxie: "0.1.0".
 std::string_view moxie_version();
 

@@ -101,15 +101,6 @@ ComparedModel measure(const std::string& argument, const CompareFlags& flags, co
   return model;
 }
 
-double usable_memory(const Machine& machine) {
-  double bytes = static_cast<double>(machine.memory_bytes.value_or(0));
-  if (machine.limits.memory_bytes) {
-    const auto limit = static_cast<double>(*machine.limits.memory_bytes);
-    bytes = bytes == 0 ? limit : std::min(bytes, limit);
-  }
-  return bytes;
-}
-
 void compare(const CompareFlags& given) {
   CompareFlags flags = given;
   flags.batch.push_back(1);  // one request is always among them
@@ -129,7 +120,7 @@ void compare(const CompareFlags& given) {
   comparison.prompt_tokens = flags.prompt;
   comparison.decode_tokens = flags.generate;
   comparison.repeats = flags.repeats;
-  comparison.memory_bytes = usable_memory(probe_machine());
+  comparison.memory_bytes = static_cast<double>(usable_memory(probe_machine()).value_or(0));
   comparison.moe = measure(flags.moe, flags, text, true, comparison);
   comparison.dense = measure(flags.dense, flags, text, false, comparison);
   if (!flags.html.empty()) {

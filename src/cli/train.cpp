@@ -126,6 +126,7 @@ void run_training(const TrainFlags& flags, const std::vector<std::string>& words
     flags.as_json ? print_json(train_plan_json(config, peak)) : print_train_plan(config, peak);
     return;
   }
+  check_train_memory(config);
   install_signals();
   ThreadPool pool(train_threads(config), true);
   TrainSummary summary;

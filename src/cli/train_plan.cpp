@@ -16,6 +16,17 @@ std::string short_number(double number) {
   return fmt::format("{:.4g}{}", number, kUnits[unit]);
 }
 
+TrainMemory memory_of(const TrainConfig& config) {
+  const LoopConfig& train = config.train;
+  const TrainShape shape{.batch = train.batch_size,
+                         .length = train.seq_len,
+                         .router_noise = config.router.noise == RouterNoise::gaussian,
+                         .router_jitter = config.router.noise == RouterNoise::jitter,
+                         .dropout = train.dropout > 0,
+                         .threads = train_threads(config)};
+  return train_memory(config.spec, shape);
+}
+
 }  // namespace
 
 int train_threads(const TrainConfig& config) {
@@ -28,23 +39,27 @@ double train_peak_flops(const TrainConfig& config) {
   return 1e9 * (bf16 ? ceilings.bf16_gflops : ceilings.f32_gflops);
 }
 
+void check_train_memory(const TrainConfig& config) {
+  const std::optional<int64_t> usable = usable_memory(probe_machine());
+  const double needed = memory_of(config).total();
+  if (!usable || needed <= static_cast<double>(*usable)) return;
+  throw make_error(ErrorCode::does_not_fit,
+                   "train: this run needs about {:.0f} MiB, and this process can have {} MiB. Smaller micro batches "
+                   "(train.batch_size, more train.grad_accum) or a smaller model need less; --dry-run tells the parts",
+                   needed / (1 << 20), *usable >> 20);
+}
+
 json::Value train_plan_json(const TrainConfig& config, double peak) {
   const LoopConfig& train = config.train;
   const double tokens =
       static_cast<double>(train.steps) * static_cast<double>(train.batch_size * train.seq_len * train.grad_accum);
   const double flops_per_token = train_flops_per_token(config.spec, train.seq_len).total();
-  const TrainShape shape{.batch = train.batch_size,
-                         .length = train.seq_len,
-                         .router_noise = config.router.noise == RouterNoise::gaussian,
-                         .router_jitter = config.router.noise == RouterNoise::jitter,
-                         .dropout = train.dropout > 0,
-                         .threads = train_threads(config)};
   json::Value out;
   out.set("schema_version", 1).set("out", train.out).set("family", config.spec.family);
   out.set("parameters_total", count_parameters(config.spec).total());
   out.set("parameters_active", active_parameters(config.spec).full).set("steps", train.steps);
   out.set("tokens", tokens).set("flops_per_token", flops_per_token).set("flops", flops_per_token * tokens);
-  const TrainMemory memory = train_memory(config.spec, shape);
+  const TrainMemory memory = memory_of(config);
   json::Value parts;
   parts.set("parameters", memory.parameters).set("residual", memory.residual).set("attention", memory.attention);
   parts.set("experts", memory.experts).set("router", memory.router).set("temporary", memory.temporary);

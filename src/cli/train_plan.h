@@ -11,6 +11,9 @@ int train_threads(const TrainConfig& config);
 /// Arithmetic peak of those threads in the run's precision, in FLOP/s. Cost: about 0.1 s.
 double train_peak_flops(const TrainConfig& config);
 
+/// Throws Error{does_not_fit} for a run that needs more memory than this process can have.
+void check_train_memory(const TrainConfig& config);
+
 /// {parameters_total, parameters_active, steps, tokens, flops_per_token, flops, memory_bytes, memory {...},
 /// seconds_at_half_peak, ...}.
 json::Value train_plan_json(const TrainConfig& config, double peak);

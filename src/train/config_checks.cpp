@@ -118,6 +118,11 @@ ConfigProblem find_problem(TrainConfig& config) {
         "expert choice is not causal: an expert picks among all tokens of a batch, later ones too. Its training loss "
         "flatters; a model that generates cannot route so");
   }
+  if (config.router.choice == RouterChoice::hash) {
+    config.spec.notices.push_back(
+        "hash routing is a control: no model directory holds its table, so that the exported model, which routes by a "
+        "router that was never trained, is of no use");
+  }
   return {};
 }
 

@@ -119,6 +119,13 @@ TEST_F(Train, a_dry_run_prints_the_plan_and_writes_nothing) {
   EXPECT_GT(numbers.find("memory_bytes")->as_double(), 16 * numbers.find("parameters_total")->as_double());
 }
 
+TEST_F(Train, a_run_that_does_not_fit_is_refused_before_it_starts) {
+  const Ran large = run(words({"--model.moe_intermediate_size=16777216", "--model.num_experts=256"}));
+  EXPECT_EQ(large.exit_code, 4) << large.err;
+  EXPECT_TRUE(contains(large.err, "train.grad_accum")) << large.err;
+  EXPECT_FALSE(std::filesystem::exists(path("run")));
+}
+
 TEST_F(Train, the_twin_is_dense_and_says_both_sizes) {
   const Ran trained = run({"train", "--twin", config_, "--steps", "2"});
   EXPECT_EQ(trained.exit_code, 0) << trained.err;

@@ -213,6 +213,12 @@ TEST_F(Config, marks_expert_choice_as_not_causal) {
   EXPECT_CONTAINS(config.spec.notices.back(), "not causal");
 }
 
+TEST_F(Config, says_that_hash_routing_leaves_no_useful_model) {
+  const TrainConfig config = load(kModel + kData, {"router.choice=hash"});
+  ASSERT_FALSE(config.spec.notices.empty());
+  EXPECT_CONTAINS(config.spec.notices.back(), "of no use");
+}
+
 TEST_F(Config, refuses_values_that_do_not_go_together) {
   EXPECT_CONTAINS(refusal(kModel + kData, {"model.max_position_embeddings=64"}), "train.seq_len");
   EXPECT_CONTAINS(refusal(kModel + kData, {"train.min_lr=1"}), "train.min_lr");
