@@ -68,10 +68,12 @@ class Driver:
 
     def unpack(self):
         if not (self.runs / "text").is_dir():
-            (self.runs / "text").mkdir(parents=True)
+            part = self.runs / "text.part"  # gets its name when it is whole
+            part.mkdir(parents=True, exist_ok=True)
             with tarfile.open(HERE / "text.tar.xz") as archive:
                 for member in archive.getmembers():
-                    (self.runs / "text" / member.name).write_bytes(archive.extractfile(member).read())
+                    (part / member.name).write_bytes(archive.extractfile(member).read())
+            part.rename(self.runs / "text")
         for config in HERE.glob("*.toml"):  # their paths are relative to the file
             text = config.read_text()
             copy = self.runs / config.name
