@@ -101,6 +101,7 @@ class Run {
   void start() {
     state_.config = to_toml(config_);
     state_.data = data_.fingerprint();
+    state_.kernels = kernels_.name;
     std::error_code ignored;
     std::filesystem::remove(directory_.metrics(), ignored);  // of a run that was killed before its first checkpoint
     write_config();
@@ -122,6 +123,11 @@ class Run {
                      .hint = "Bring the file back, or start a new run with another --out."});
     }
     state_.config = toml;  // steps and cadences may be new
+    if (!state_.kernels.empty() && state_.kernels != kernels_.name) {
+      observer_.say(fmt::format("the run used the {} kernels, now they are {}: last bits will differ", state_.kernels,
+                                kernels_.name));
+    }
+    state_.kernels = kernels_.name;
     store_.load(resumed_, stepper_.parameters(), stepper_.optimizer(), eval_ids_);
     for (const int64_t step : request_.resume == "auto" ? std::vector<int64_t>{} : store_.remove_after(resumed_)) {
       observer_.say(fmt::format("checkpoint of step {} is removed: the run goes on from step {}", step, resumed_));

@@ -52,7 +52,7 @@ json::Value to_json(const TrainState& state) {
   out.set("tokens", state.tokens).set("seconds", state.seconds).set("bad_steps", state.bad_steps);
   out.set("best_loss", state.best_loss).set("best_step", state.best_step);
   out.set("recent_losses", std::move(losses)).set("collapsed_steps", std::move(collapsed));
-  return out.set("data", std::move(data)).set("config", state.config);
+  return out.set("kernels", state.kernels).set("data", std::move(data)).set("config", state.config);
 }
 
 TrainState parse_train_state(std::string_view text, const std::string& source) {
@@ -78,6 +78,9 @@ TrainState parse_train_state(std::string_view text, const std::string& source) {
   }
   for (const json::Value& steps : items(root, "collapsed_steps", source)) {
     state.collapsed_steps.push_back(count(steps, "collapsed_steps", source));
+  }
+  if (const json::Value* kernels = root.find("kernels"); kernels != nullptr) {
+    state.kernels = text_of(*kernels, "kernels", source);
   }
   for (const json::Value& line : items(root, "data", source)) state.data.push_back(text_of(line, "data", source));
   state.config = text_of(member(root, "config", source), "config", source);

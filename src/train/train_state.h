@@ -21,6 +21,8 @@ struct TrainState {
   std::vector<double> recent_losses;     // oldest first, for spikes
   std::vector<int64_t> collapsed_steps;  // of each layer: steps in a row that look collapsed
 
+  std::string kernels;  // the set that computed it; empty: not told
+
   // What the run was started with.
   std::string config;             // resolved, as to_toml writes it
   std::vector<std::string> data;  // TrainData::fingerprint

@@ -191,6 +191,18 @@ TEST_F(LoopTest, a_finished_run_tells_its_numbers_again) {
   EXPECT_EQ(again.model, done.model);
 }
 
+TEST_F(LoopTest, a_resume_on_other_kernels_is_told) {
+  const KernelSet& ref = *find_kernel_set("ref");
+  if (choose_kernel_set().name == ref.name) GTEST_SKIP() << "this machine has one kernel set";
+  Watcher first, second;
+  first.stop_at = 2;
+  run(config("run"), first);
+  second.stop_at = 3;
+  ThreadPool pool(1);
+  train(config("run"), {.resume = "auto"}, ref, pool, second, second.signals);
+  EXPECT_NE(second.said.find("now they are ref"), std::string::npos) << second.said;
+}
+
 TEST_F(LoopTest, without_validation_text_nothing_is_evaluated) {
   Watcher watcher;
   const TrainSummary done = run(config("run", {"data.valid_fraction=0"}), watcher);
