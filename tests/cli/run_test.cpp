@@ -9,8 +9,8 @@ class Run : public Workspace {
   static Ran greedy(const std::string& prompt, const ChildOptions& options = {}) {
     return run({"run", kMoe, prompt, "-n", "24", "--temp", "0", "-t", "1"}, options);
   }
-  const std::string kPrompt = "Q: Tom has 3 apples and buys 5 more. How many";  // widest margins of peer.json
-  const std::string kAnswer = kPrompt + " more parts does he have\n";
+  const std::string kPrompt = "The first emperor of ";  // widest margins of peer.json
+  const std::string kAnswer = kPrompt + "the state of the state o\n";
 };
 
 TEST_F(Run, prints_the_answer_on_stdout_and_everything_else_on_stderr) {
@@ -44,7 +44,7 @@ TEST_F(Run, json_is_one_object_on_stdout_and_nothing_is_on_stderr) {
   EXPECT_EQ(kPrompt + at(answer, {"text"}).as_string() + "\n", kAnswer);
   EXPECT_EQ(at(answer, {"ids"}).items().size(), 24u);
   EXPECT_EQ(at(answer, {"finish_reason"}).as_string(), "length");
-  EXPECT_EQ(at(answer, {"prompt_tokens"}).as_int(), 45);
+  EXPECT_EQ(at(answer, {"prompt_tokens"}).as_int(), 21);
   EXPECT_EQ(at(answer, {"sampling", "temperature"}).as_double(), 0);
   EXPECT_GT(at(answer, {"timing", "decode_tokens_per_second"}).as_double(), 0);
   EXPECT_EQ(at(answer, {"routing"}).items().size(), 4u);
