@@ -2,9 +2,19 @@
 // config_fields.cpp, which values go together in config_checks.cpp.
 #include "train/config.h"
 
+#include <stdexcept>
+
+// The parser checks malformed input by assertions, too (a line "[" alone): they have to throw, not end the process.
+[[noreturn]] static void toml_check_failed() {
+  throw std::logic_error("TOML++ lost its way");
+}
+#define TOML_ASSERT(condition) ((condition) ? static_cast<void>(0) : toml_check_failed())
 #define TOML_EXCEPTIONS 1
 #define TOML_ENABLE_FORMATTERS 0
+#pragma push_macro("NDEBUG")
+#undef NDEBUG  // it would take the check away
 #include <toml++/toml.h>
+#pragma pop_macro("NDEBUG")
 
 #include <cmath>
 #include <map>
@@ -42,6 +52,8 @@ class Source {
       throw invalid({.where = fmt::format("{}:{}", name_, error.source().begin.line),
                      .expected = "TOML",
                      .got = printable(error.description(), 200)});
+    } catch (const std::logic_error&) {
+      throw invalid({.where = name_, .expected = "TOML", .got = "a [table] or a key whose name is missing"});
     }
     std::error_code failed;
     file_folder_ = fs::absolute(file, failed).parent_path();
@@ -118,6 +130,7 @@ class Source {
         return;
       }
     } catch (const toml::parse_error&) {
+    } catch (const std::logic_error&) {
     }
     table.insert_or_assign(key, value);
   }

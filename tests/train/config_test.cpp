@@ -158,6 +158,8 @@ TEST_F(Config, refuses_values_of_another_type_or_range) {
   EXPECT_CONTAINS(refusal(kModel), "data.domains");
   EXPECT_CONTAINS(refusal(kData), "[model]");
   EXPECT_CONTAINS(refusal("[model\n"), "run.toml:1");
+  EXPECT_CONTAINS(refusal(kModel + kData + "[\n"), "run.toml: expected TOML");
+  EXPECT_CONTAINS(refusal(kModel + kData, {"train.steps=1\n[\n"}), "an integer");
   EXPECT_CONTAINS(refusal("model = 3\n"), "a table");
 }
 
