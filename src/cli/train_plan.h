@@ -8,7 +8,7 @@ namespace moxie::cli {
 
 int train_threads(const TrainConfig& config);
 
-/// Arithmetic peak of those threads in the run's precision, in FLOP/s. Cost: about 0.1 s.
+/// Arithmetic peak of those threads in the run's precision, in FLOP/s. Cost: about half a second.
 double train_peak_flops(const TrainConfig& config);
 
 /// Throws Error{does_not_fit} for a run that needs more memory than this process can have.

@@ -297,11 +297,6 @@ const float* TrainModel::logits(const TrainBatch& batch, const TrainOptions& opt
   return logits;
 }
 
-size_t TrainModel::scratch_bytes() const {
-  return impl_->arena.capacity() +
-         (impl_->cos.capacity() + impl_->sin.capacity() + impl_->negative_sin.capacity()) * sizeof(float);
-}
-
 std::string TrainModel::first_not_finite(const float* block) const {
   for (const Parameter& parameter : impl_->parameters.list()) {
     const float* values = block + parameter.offset;

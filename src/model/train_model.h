@@ -63,9 +63,6 @@ class TrainModel {
   /// Logits [B * S, V] of a batch, for tests and exports; valid until the next call.
   const float* logits(const TrainBatch& batch, const TrainOptions& options);
 
-  /// Bytes of scratch held.
-  size_t scratch_bytes() const;
-
   /// Name of the first parameter with a value in `block` that is not finite, or empty.
   std::string first_not_finite(const float* block) const;
 

@@ -54,7 +54,8 @@ TokenLoss token_loss(Score score, const float* logits, const double* pull, int64
   return {mean_pull, log_sum * log_sum};
 }
 
-// Whose choices f counts: those of the routing, but DeepSeek's form counts the best scores without bias and groups.
+// Whose choices f counts: those of the routing. DeepSeek's form lifts a selection bias, and with it the groups: it then
+// counts the best scores; without a bias it counts the routing as it is, groups included.
 Routing counted_routing(Exec& exec, const MoeSpec& spec, const AuxLoss& options, const RouterLossInput& input) {
   if (options.form != AuxForm::deepseek || !spec.select_bias) return input.routing;
   MoeSpec plain = spec;

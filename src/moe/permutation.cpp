@@ -1,11 +1,15 @@
 #include "moe/permutation.h"
 
 #include <algorithm>
+#include <cstdint>
+
+#include "base/error.h"
 
 namespace moxie {
 
 TokenPermutation permute_tokens(const Routing& routing, Arena& arena) {
   const int64_t num_pairs = routing.num_tokens * routing.top_k;
+  MOXIE_CHECK(num_pairs <= INT32_MAX);
   TokenPermutation p;
   p.expert_begin = arena.alloc<int32_t>(routing.num_experts + 1);
   p.token_of = arena.alloc<int32_t>(num_pairs);

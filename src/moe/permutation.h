@@ -16,7 +16,7 @@ struct TokenPermutation {
 
 /// Groups (token, choice) pairs by expert: a stable counting sort, so inside an expert rows keep token order. Depends
 /// on topk_ids alone, never on threads. A choice with id -1 gets no row. Cost: two passes over topk_ids, O(T * K + E).
-/// Source: Gale et al., MegaBlocks (arXiv 2211.15841).
+/// T * K is at most INT32_MAX. Source: Gale et al., MegaBlocks (arXiv 2211.15841).
 TokenPermutation permute_tokens(const Routing& routing, Arena& arena);
 
 }  // namespace moxie

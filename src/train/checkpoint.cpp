@@ -137,13 +137,16 @@ std::vector<Listed> read_manifest(const fs::path& directory, int64_t step) {
   return listed;
 }
 
-// 500 of "step-000500"; 0 if it is no such name.
+std::string name_of(int64_t step) {
+  return fmt::format("{}{:06}", kPrefix, step);
+}
+
+// 500 of "step-000500"; 0 if it is no such name ("step-500" is not one).
 int64_t step_of(const std::string& name) {
   if (!name.starts_with(kPrefix)) return 0;
   int64_t step = 0;
-  const char* end = name.data() + name.size();
-  const auto read = std::from_chars(name.data() + kPrefix.size(), end, step);
-  return read.ec == std::errc() && read.ptr == end && step > 0 ? step : 0;
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+  return step > 0 && name == name_of(step) ? step : 0;
 }
 
 int64_t free_bytes(const fs::path& path) {
@@ -180,7 +183,7 @@ CheckpointStore::CheckpointStore(fs::path directory) : directory_(std::move(dire
 }
 
 fs::path CheckpointStore::path(int64_t step) const {
-  return directory_ / fmt::format("{}{:06}", kPrefix, step);
+  return directory_ / name_of(step);
 }
 
 void CheckpointStore::write_all(const fs::path& directory, const CheckpointContent& content) const {

@@ -88,7 +88,18 @@ ConfigProblem constant_gate(const TrainConfig& config, const MoeSpec& routed) {
           "Take 2 or more, or a family with norm_topk_prob = false (qwen3_moe, olmoe)"};
 }
 
+// Rows are numbered in 32 bits (TokenPermutation). With expert choice a token has a place for every expert.
+ConfigProblem row_problem(const TrainConfig& config, const MoeSpec& routed) {
+  const int64_t choices = config.router.choice == RouterChoice::expert ? routed.num_experts : routed.top_k;
+  const int64_t tokens = config.train.batch_size * config.train.seq_len;  // loop_problem has seen that it is small
+  if (tokens <= INT32_MAX / choices) return {};
+  return {"train.batch_size", fmt::format("at most {} choices of experts in a micro batch", INT32_MAX),
+          fmt::format("{} sequences of {}, {} choices a token", config.train.batch_size, config.train.seq_len, choices),
+          "Use train.grad_accum"};
+}
+
 ConfigProblem routing_problem(const TrainConfig& config, const MoeSpec& routed) {
+  if (ConfigProblem problem = row_problem(config, routed); !problem.key.empty()) return problem;
   if (ConfigProblem problem = constant_gate(config, routed); !problem.key.empty()) return problem;
   const bool bias_rule = config.bias.rule != BiasRule::none;
   if (bias_rule && !routed.select_bias) {

@@ -140,16 +140,8 @@ const std::string& TrainData::domain_name(int64_t domain) const {
   return impl_->at(domain).name;
 }
 
-double TrainData::domain_share(int64_t domain) const {
-  return impl_->mix->share(domain);
-}
-
 int64_t TrainData::train_tokens(int64_t domain) const {
   return impl_->at(domain).train_size;
-}
-
-int64_t TrainData::valid_tokens(int64_t domain) const {
-  return impl_->at(domain).valid_size;
 }
 
 int64_t TrainData::valid_bytes(int64_t domain) const {
@@ -207,8 +199,8 @@ std::vector<std::string> TrainData::fingerprint() const {
   return lines;
 }
 
-std::vector<TrainData::ExportFile> TrainData::tokenizer_files() const {
-  return export_tokenizer(impl_->tokenizer_name, impl_->seq_len);
+std::vector<TrainData::ExportFile> TrainData::tokenizer_files(int64_t max_position) const {
+  return export_tokenizer(impl_->tokenizer_name, max_position);
 }
 
 }  // namespace moxie

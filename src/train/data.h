@@ -21,9 +21,7 @@ class TrainData {
 
   int64_t num_domains() const;
   const std::string& domain_name(int64_t domain) const;
-  double domain_share(int64_t domain) const;  // of the samples, exactly
   int64_t train_tokens(int64_t domain) const;
-  int64_t valid_tokens(int64_t domain) const;
   int64_t valid_bytes(int64_t domain) const;  // of text, for nats per byte
 
   /// Training window `sample` (0, 1, ...): its domain is dealt by weight (SampleMix), then comes the next window of
@@ -41,11 +39,12 @@ class TrainData {
   /// Size and checksum of every file, one line each: what a resumed run compares (a changed file is named).
   std::vector<std::string> fingerprint() const;
 
-  /// Files for the exported model directory: tokenizer.json and tokenizer_config.json, as text.
+  /// Files for the exported model directory: tokenizer.json and tokenizer_config.json, as text. `max_position`: of the
+  /// model, in tokens.
   struct ExportFile {
     std::string name, text;
   };
-  std::vector<ExportFile> tokenizer_files() const;
+  std::vector<ExportFile> tokenizer_files(int64_t max_position) const;
 
  private:
   struct Impl;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <numeric>
 
 #include "base/file.h"
 #include "plan/training_cost.h"
@@ -46,7 +47,7 @@ class Run {
         data_(config.data, config.train.seq_len, config.train.seed, config.spec.vocab_size),
         stepper_(config, data_, kernels, pool),
         evaluator_(config, data_),
-        files_{.config = config.model, .tokenizer = data_.tokenizer_files()},
+        files_{.config = config.model, .tokenizer = data_.tokenizer_files(config.spec.max_position)},
         flops_per_token_(train_flops_per_token(config.spec, config.train.seq_len).total()) {
     const LoopConfig& train = config.train;
     eval_every_ = train.eval_every == 0 ? std::max<int64_t>(1, train.steps / 10) : train.eval_every;
@@ -55,7 +56,14 @@ class Run {
       observer_.say(fmt::format("{}: {} ended without leaving; its lock is taken over", directory_.path().string(),
                                 directory_.stale_owner()));
     }
-    if (evaluator_.empty()) observer_.say("no text is kept for validation: no evaluation, no best checkpoint");
+    if (evaluator_.empty()) {
+      observer_.say("no text is kept for validation: no evaluation, no best checkpoint");
+    } else if (train.keep_best && checkpoint_every_ > 0 && checkpoint_every_ < train.steps && !evaluates_a_save()) {
+      observer_.say(fmt::format(
+          "train.keep_best keeps nothing: no checkpoint before the last is saved at an evaluated step (checkpoint_every "
+          "{}, eval_every {})",
+          checkpoint_every_, eval_every_));
+    }
   }
 
   TrainSummary execute() {
@@ -66,6 +74,11 @@ class Run {
   }
 
  private:
+  /// Before the last step.
+  bool evaluates_a_save() const {
+    return eval_every_ > 0 && std::lcm(checkpoint_every_, eval_every_) < config_.train.steps;
+  }
+
   int64_t choose_checkpoint() {
     const std::vector<int64_t> steps = store_.steps();
     if (request_.resume == "auto") {
@@ -184,7 +197,8 @@ class Run {
     observer_.on_step(report);
     const bool evaluated = !evaluator_.empty() && (due(state_.step, eval_every_) || last);
     if (evaluated) evaluate(report, last);
-    if (due(state_.step, checkpoint_every_) || last || signals_.save.exchange(false)) save(evaluated);
+    const bool asked = signals_.save.exchange(false);
+    if (due(state_.step, checkpoint_every_) || last || asked) save(evaluated);
   }
 
   StepReport report_of(const StepResult& result) const {

@@ -30,12 +30,24 @@ bool stays(const json::Value& line, int64_t step) {
 }  // namespace
 
 MetricsFile::MetricsFile(const std::filesystem::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw failed("open", path);
+  open();
 }
 
 MetricsFile::~MetricsFile() {
-  ::close(fd_);
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void MetricsFile::open() {
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw failed("open", path_);
+}
+
+// The system may have marked pages clean that it could not write: only a file written anew can be synced again.
+void MetricsFile::replace() {
+  AtomicFile file(path_);
+  file.write(read_file(path_, kLargestFile));
+  file.commit();
+  open();
 }
 
 void MetricsFile::append(const json::Value& line) {
@@ -44,6 +56,7 @@ void MetricsFile::append(const json::Value& line) {
 }
 
 bool MetricsFile::flush() {
+  if (fd_ < 0) return false;
   size_t done = 0;
   while (done < waiting_.size()) {
     const ssize_t written = ::write(fd_, waiting_.data() + done, waiting_.size() - done);
@@ -56,8 +69,13 @@ bool MetricsFile::flush() {
 }
 
 void MetricsFile::sync() {
+  if (fd_ < 0) replace();
   if (!flush()) throw failed("write", path_);
-  if (::fsync(fd_) != 0) throw failed("fsync", path_);
+  if (::fsync(fd_) == 0) return;
+  const Error error = failed("fsync", path_);
+  ::close(fd_);
+  fd_ = -1;
+  throw error;
 }
 
 std::string cut_metrics(const std::filesystem::path& path, int64_t step) {

@@ -20,15 +20,18 @@ class MetricsFile {
 
   /// A line that the disk does not take waits in memory for the next call: training is worth more than its log.
   void append(const json::Value& line);
-  /// To the disk: before a checkpoint that says these steps are done. Throws Error{runtime} if lines still wait.
+  /// To the disk: before a checkpoint that says these steps are done. Throws Error{runtime} if lines still wait. After
+  /// an fsync that failed the file is not believed again: lines wait, and the next call writes a new file in its place.
   void sync();
 
  private:
+  void open();
+  void replace();
   bool flush();
 
   std::filesystem::path path_;
   std::string waiting_;
-  int fd_ = -1;
+  int fd_ = -1;  // -1: an fsync failed
 };
 
 /// Leaves the lines of a run up to `step`, so that what follows continues as if it had never been interrupted: lines

@@ -10,8 +10,10 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <map>
 
 #include "base/error.h"
+#include "train/config.h"
 
 namespace moxie {
 namespace {
@@ -48,13 +50,11 @@ void remove_leftovers(const std::filesystem::path& directory) {
   }
 }
 
-struct Setting {
-  std::string key, value;
-};
+using Settings = std::map<std::string, std::string>;
 
-// Keys of a resolved configuration in their order, a repeated table numbered: "data.domains[1].weight".
-std::vector<Setting> settings_of(std::string_view toml) {
-  std::vector<Setting> settings;
+// The values of a resolved configuration by key, a repeated table numbered: "data.domains[1].weight".
+Settings settings_of(std::string_view toml) {
+  Settings settings;
   std::string table, last_array;
   int index = 0;
   for (size_t begin = 0; begin < toml.size();) {
@@ -69,10 +69,26 @@ std::vector<Setting> settings_of(std::string_view toml) {
     } else if (line.starts_with("[")) {
       table = std::string(line.substr(1, line.find(']') - 1)) + ".";
     } else if (const size_t equals = line.find(" = "); equals != std::string_view::npos) {
-      settings.push_back({table + std::string(line.substr(0, equals)), std::string(line.substr(equals + 3))});
+      settings.emplace(table + std::string(line.substr(0, equals)), line.substr(equals + 3));
     }
   }
   return settings;
+}
+
+// What a key means where it is not given; of a repeated table under the number 0. [model] is the family's own.
+Settings default_settings() {
+  TrainConfig config;
+  config.data.domains.resize(1);
+  config.data.valid.resize(1);
+  return settings_of(to_toml(config));
+}
+
+std::string value_of(const Settings& settings, const Settings& defaults, const std::string& key) {
+  if (const auto found = settings.find(key); found != settings.end()) return found->second;
+  const size_t number = key.find('[');
+  const auto found =
+      defaults.find(number == std::string::npos ? key : key.substr(0, number) + "[0]" + key.substr(key.find(']') + 1));
+  return found == defaults.end() ? "none" : found->second;
 }
 
 bool may_change(std::string_view key) {
@@ -125,24 +141,12 @@ RunDirectory::~RunDirectory() {
 }
 
 std::string config_difference(std::string_view run_toml, std::string_view this_toml) {
-  std::vector<Setting> run = settings_of(run_toml), now = settings_of(this_toml);
-  for (std::vector<Setting>* settings : {&run, &now}) {
-    std::erase_if(*settings, [](const Setting& setting) { return may_change(setting.key); });
-  }
-  const auto find = [](const std::vector<Setting>& in, const std::string& key) {
-    return std::find_if(in.begin(), in.end(), [&](const Setting& setting) { return setting.key == key; });
-  };
-  for (const Setting& setting : run) {
-    const auto other = find(now, setting.key);
-    if (other == now.end()) return fmt::format("{}: the run has {}, this has none", setting.key, setting.value);
-    if (other->value != setting.value) {
-      return fmt::format("{}: the run has {}, this has {}", setting.key, printable(setting.value, 120),
-                         printable(other->value, 120));
-    }
-  }
-  for (const Setting& setting : now) {
-    if (find(run, setting.key) == run.end()) {
-      return fmt::format("{}: the run has none, this has {}", setting.key, printable(setting.value, 120));
+  const Settings run = settings_of(run_toml), now = settings_of(this_toml), defaults = default_settings();
+  for (const Settings* settings : {&run, &now}) {
+    for (const auto& [key, value] : *settings) {
+      if (may_change(key)) continue;
+      const std::string was = value_of(run, defaults, key), is = value_of(now, defaults, key);
+      if (was != is) return fmt::format("{}: the run has {}, this has {}", key, printable(was, 120), printable(is, 120));
     }
   }
   return "";

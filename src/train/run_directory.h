@@ -37,8 +37,9 @@ class RunDirectory {
 };
 
 /// What keeps a run from going on with another configuration: the first difference between two resolved ones (as
-/// to_toml writes them) in a key that changes the numbers, as "train.lr: the run has 1e-3, this is 2e-3"; empty if
-/// there is none. Steps, out, threads, and how often to log, evaluate, save and keep may differ.
+/// to_toml writes them) in a key that changes the numbers, as "train.lr: the run has 1e-3, this has 2e-3"; empty if
+/// there is none. A key that is missing (a run of a version that did not know it) counts as its default. Steps, out,
+/// threads, and how often to log, evaluate, save and keep may differ.
 std::string config_difference(std::string_view run_toml, std::string_view this_toml);
 
 /// The first line that two lists do not share, likewise; empty if none.

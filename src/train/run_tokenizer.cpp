@@ -51,10 +51,10 @@ std::string byte_tokenizer_json() {
   return root.dump(1);
 }
 
-std::string plain_tokenizer_config(int64_t seq_len) {
+std::string plain_tokenizer_config(int64_t max_position) {
   json::Value config;
   config.set("tokenizer_class", "PreTrainedTokenizerFast");
-  config.set("model_max_length", seq_len);
+  config.set("model_max_length", max_position);
   config.set("clean_up_tokenization_spaces", false);
   return config.dump(1);
 }
@@ -84,7 +84,7 @@ std::vector<std::string> tokenizer_paths(const std::string& tokenizer) {
   return paths;
 }
 
-std::vector<TrainData::ExportFile> export_tokenizer(const std::string& tokenizer, int64_t seq_len) {
+std::vector<TrainData::ExportFile> export_tokenizer(const std::string& tokenizer, int64_t max_position) {
   std::vector<TrainData::ExportFile> files;
   bool has_config = false;
   for (const std::string& path : tokenizer_paths(tokenizer)) {
@@ -96,7 +96,7 @@ std::vector<TrainData::ExportFile> export_tokenizer(const std::string& tokenizer
     files.push_back({name, read_file(path, kMaxFileBytes)});
   }
   if (files.empty()) files.push_back({"tokenizer.json", byte_tokenizer_json()});
-  if (!has_config) files.push_back({"tokenizer_config.json", plain_tokenizer_config(seq_len)});
+  if (!has_config) files.push_back({"tokenizer_config.json", plain_tokenizer_config(max_position)});
   return files;
 }
 

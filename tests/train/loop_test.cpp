@@ -89,8 +89,8 @@ TEST_F(LoopTest, a_run_learns_and_leaves_a_model) {
                            "model/tokenizer.json", "model/model.safetensors"}) {
     EXPECT_TRUE(fs::exists(path("run") / name)) << name;
   }
-  EXPECT_FALSE(fs::exists(path("run/checkpoints/step-000020")) && fs::exists(path("run/checkpoints/step-000040")) &&
-               summary.valid_loss < watcher.evals.at(20).loss);  // keep_last 2
+  EXPECT_FALSE(fs::exists(path("run/checkpoints/step-000020")));  // keep_last 2, and the best is the last
+  EXPECT_TRUE(fs::exists(path("run/checkpoints/step-000040")));
   const EvalReport& last = watcher.evals.at(60);
   ASSERT_EQ(last.layers.size(), 2u);
   EXPECT_TRUE(last.layers[0].saturation.has_value());
@@ -301,6 +301,27 @@ TEST_F(LoopTest, a_signal_to_save_saves_and_goes_on) {
   watcher.save_at = 6;
   EXPECT_EQ(run(config("run"), watcher).step, 12);
   EXPECT_TRUE(saved);
+}
+
+TEST_F(LoopTest, a_signal_to_save_where_a_save_is_due_is_one_save) {
+  Watcher watcher;
+  bool saved_again = false;
+  watcher.on_each = [&](int64_t step) { saved_again |= step == 6 && fs::exists(path("run/checkpoints/step-000005")); };
+  watcher.save_at = 4;
+  run(config("run"), watcher);
+  EXPECT_FALSE(saved_again);
+}
+
+TEST_F(LoopTest, a_best_that_can_never_be_told_is_noticed) {
+  const auto told_of = [&](const char* name, const char* checkpoint_every) {
+    Watcher watcher;
+    watcher.stop_at = 1;
+    run(config(name, {checkpoint_every}), watcher);
+    return watcher.said.find("train.keep_best keeps nothing") != std::string::npos;
+  };
+  EXPECT_FALSE(told_of("same", "train.checkpoint_every=0"));
+  EXPECT_FALSE(told_of("meets", "train.checkpoint_every=2"));
+  EXPECT_TRUE(told_of("misses", "train.checkpoint_every=5"));
 }
 
 TEST_F(LoopTest, collapse_is_told_within_a_hundred_steps) {

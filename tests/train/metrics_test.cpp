@@ -54,6 +54,25 @@ TEST(Metrics, a_damaged_line_is_named_and_left_out) {
   EXPECT_EQ(cut_metrics(path, 1), "");
 }
 
+TEST(Metrics, after_a_failed_fsync_lines_wait_for_a_new_file) {
+  const test::ScratchDirectory directory;
+  const std::filesystem::path path = directory.path() / "metrics.jsonl";
+  std::filesystem::create_symlink("/dev/null", path);  // takes writes, refuses fsync
+  MetricsFile file(path);
+  file.append(line("step", 1));
+  EXPECT_THROW(file.sync(), Error);
+  std::filesystem::remove(path);
+  std::ofstream(path) << line("step", 1).dump() << "\n";
+  std::filesystem::create_hard_link(path, directory.path() / "old");
+  file.append(line("step", 2));
+  EXPECT_NO_THROW(file.sync());
+  file.append(line("step", 3));
+  std::string expected;
+  for (const int64_t step : {1, 2, 3}) expected += line("step", step).dump() + "\n";
+  EXPECT_EQ(read_file(path, 1 << 20), expected);
+  EXPECT_EQ(read_file(directory.path() / "old", 1 << 20), line("step", 1).dump() + "\n");
+}
+
 TEST(Metrics, a_cut_of_no_file_makes_none) {
   const test::ScratchDirectory directory;
   cut_metrics(directory.path() / "metrics.jsonl", 1);
