@@ -106,7 +106,7 @@ else
 fi
 if check "build: release" build release; then run_ctest release; fi
 # EvaluatePeer runs much text through code that other tests reach: minutes under sanitizers.
-mapfile -t core < <(test_targets base format text tensor spec kernels ops store plan moe model infer report)
+mapfile -t core < <(test_targets base format text tensor spec kernels ops store plan moe model infer train report)
 if check "build: dev (ASan, UBSan)" build dev "${core[@]}"; then run_ctest dev -E '_NOT_BUILT$|^tools\.|^browser\.|EvaluatePeer'; fi
 mapfile -t threaded < <(test_targets base model infer)
 if check "build: tsan" build tsan "${threaded[@]}"; then run_ctest tsan -R 'ThreadPool|Engine|greedy_ids_match' -E '_NOT_BUILT$'; fi

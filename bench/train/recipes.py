@@ -143,7 +143,7 @@ def table(recipe, question, results):
     """results: {name: [run of each seed]}"""
     print(f"\n## {recipe}. {question}\n")
     print("| run | seeds | parameters (active) | tokens | val nats/byte | MaxVio batch | MaxVio global | dead | "
-          "dropped | tok/s | min |")
+          "dropped | tok/s | training min |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, runs in results.items():
         losses = [run["evals"][-1]["nats_per_byte"] for run in runs]
@@ -162,7 +162,7 @@ def table(recipe, question, results):
 
 
 def against_dense(results):
-    print("\n| seed | tokens to the dense final loss | of the dense run | wall-clock to it | of the dense run | lower |")
+    print("\n| seed | tokens to the dense final loss | of the dense run | training time to it | of the dense run | lower |")
     print("|---|---|---|---|---|---|")
     moes = next(runs for name, runs in results.items() if name != "dense")
     for index, (moe, dense) in enumerate(zip(moes, results["dense"])):

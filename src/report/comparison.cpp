@@ -110,7 +110,7 @@ void add_training(const Comparison& c, Rows& rows) {
   rows.section("training");
   rows.add("tokens", moe.tokens, dense.tokens, from_run, short_count);
   rows.add("compute", moe.flops, dense.flops, from_run, short_flops);
-  rows.add("wall-clock", moe.seconds, dense.seconds, from_run, short_time);
+  rows.add("training time", moe.seconds, dense.seconds, from_run, short_time);
   rows.add("tokens/s", moe.tokens_per_second, dense.tokens_per_second, from_run, short_count);
   const auto loss = [](double v) { return decimal(v, 4); };
   rows.add("final training loss", moe.train_loss, dense.train_loss, from_run, loss);

@@ -150,7 +150,7 @@ std::string loss_plots(const std::vector<RunLog>& logs, const Names& names) {
       logs, names,
       {"Loss against FLOPs", "what the arithmetic bought", "FLOPs", &LossCurve::flops, &StepLine::flops, count_unit}));
   plots += draw_chart(loss_chart(logs, names,
-                                 {"Loss against wall-clock time", "what the hours bought", "time", &LossCurve::seconds,
+                                 {"Loss against training time", "what the hours bought", "time", &LossCurve::seconds,
                                   &StepLine::seconds, time_unit}));
   const bool evals = std::any_of(logs.begin(), logs.end(), [](const RunLog& log) { return !log.evals.empty(); });
   return section("loss", "Loss",

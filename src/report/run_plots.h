@@ -8,7 +8,7 @@
 
 namespace moxie {
 
-/// Loss against tokens, FLOPs and wall-clock time. `names`: of the runs, any bytes.
+/// Loss against tokens, FLOPs and training time. `names`: of the runs, any bytes.
 std::string loss_plots(const std::vector<RunLog>& logs, const std::vector<std::string>& names);
 
 /// MaxVio, max over mean, entropy, dead experts, dropped and rerouted shares, saturation; empty if no run has experts.

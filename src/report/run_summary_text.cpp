@@ -118,7 +118,7 @@ std::string comparison_sentence(const RunComparison& pair, const std::vector<Run
   if (pair.tokens_ratio) {
     out = fmt::format("{} reaches {} with {:.0f}% of the tokens", run, loss, 100 * *pair.tokens_ratio);
     if (pair.flops_ratio) out += fmt::format(", {:.0f}% of the FLOPs", 100 * *pair.flops_ratio);
-    if (pair.seconds_ratio) out += fmt::format(", {:.0f}% of the wall-clock time", 100 * *pair.seconds_ratio);
+    if (pair.seconds_ratio) out += fmt::format(", {:.0f}% of the training time", 100 * *pair.seconds_ratio);
   } else {
     out = fmt::format("{} does not reach {}", run, loss);
   }

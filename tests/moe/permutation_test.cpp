@@ -84,6 +84,13 @@ TEST(TokenPermutation, is_complete_stable_and_inverse_for_any_routing) {
   }
 }
 
+// Rows are numbered in 32 bits; the check comes before a choice is read.
+TEST(TokenPermutationDeathTest, refuses_more_choices_than_rows_can_number) {
+  const Routing routing{.num_tokens = int64_t{1} << 28, .num_experts = 8, .top_k = 8};
+  Arena arena;
+  EXPECT_DEATH(permute_tokens(routing, arena), "CHECK failed: num_pairs <= INT32_MAX");
+}
+
 // What it leaves in the arena is what it returns: its counters are given back.
 TEST(TokenPermutation, leaves_no_scratch_behind) {
   std::vector<int32_t> ids(64, 1);

@@ -39,7 +39,7 @@ std::vector<std::string> fixture_names() {
 
 TEST(RunPage, shows_loss_load_balance_domains_speed_and_events_of_every_run) {
   const std::string page = run_page({made({}), made(kCollapses), made(kDense)});
-  for (const char* title : {"Loss against tokens", "Loss against FLOPs", "Loss against wall-clock",
+  for (const char* title : {"Loss against tokens", "Loss against FLOPs", "Loss against training time",
                             "Expert load over time", "MaxVio", "Dead experts", "specialise", "work together",
                             "Learning rate", "Gradient norm", "Side by side", "Settings of"}) {
     EXPECT_NE(page.find(title), std::string::npos) << title;

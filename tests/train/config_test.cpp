@@ -232,6 +232,14 @@ TEST_F(Config, refuses_values_that_do_not_go_together) {
   EXPECT_CONTAINS(refusal(kModel + kData + "[[data.valid]]\nname = \"z\"\npaths = \"q\"\n"), "the name of a domain");
 }
 
+// Rows are numbered in 32 bits.
+TEST_F(Config, refuses_more_rows_in_a_micro_batch_than_can_be_numbered) {
+  const std::string batch = "train.batch_size=65536", seq = "train.seq_len=4096", k = "model.num_experts_per_tok=";
+  EXPECT_CONTAINS(refusal(kModel + kData, {batch, seq, k + "8"}), "65536 sequences of 4096, 8 choices a token");
+  EXPECT_NO_THROW(load(kModel + kData, {batch, seq, k + "7"}));
+  EXPECT_CONTAINS(refusal(kModel + kData, {batch, seq, "router.choice=expert"}), "train.batch_size");
+}
+
 TEST_F(Config, example_is_a_configuration) {
   const TrainConfig config = load_train_config(MOXIE_SOURCE_DIR "/configs/tiny-moe.toml", {});
   EXPECT_EQ(config.spec.layers.size(), 4u);
