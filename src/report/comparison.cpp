@@ -121,7 +121,7 @@ void add_training(const Comparison& c, Rows& rows) {
     const auto ratio = [](std::optional<double> r) { return r ? times(*r) : std::string("not reached"); };
     rows.add_text("tokens to the dense final loss", ratio(pair.tokens_ratio), "1.00x", from_run);
     rows.add_text("compute to the dense final loss", ratio(pair.flops_ratio), "1.00x", from_run);
-    rows.add_text("time to the dense final loss", ratio(pair.seconds_ratio), "1.00x", from_run);
+    rows.add_text("training time to the dense final loss", ratio(pair.seconds_ratio), "1.00x", from_run);
   }
 }
 

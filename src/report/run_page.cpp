@@ -92,10 +92,10 @@ std::string comparisons(const std::vector<RunLog>& logs, const std::vector<RunSu
         pair.run, key(pair.run), shown(runs[pair.run].name), key(pair.baseline), shown(runs[pair.baseline].name));
     out += figure_of("Tokens to its final loss", share(pair.tokens_ratio), "of its tokens");
     out += figure_of("FLOPs to its final loss", share(pair.flops_ratio), "of its FLOPs");
-    out += figure_of("Time to its final loss", share(pair.seconds_ratio), "of its time");
+    out += figure_of("Training time to its final loss", share(pair.seconds_ratio), "of its training time");
     out += figure_of("Loss at equal tokens", gap(pair.difference_at_equal_tokens), "nats");
     out += figure_of("Loss at equal FLOPs", gap(pair.difference_at_equal_flops), "nats");
-    out += figure_of("Loss at equal time", gap(pair.difference_at_equal_seconds), "nats");
+    out += figure_of("Loss at equal training time", gap(pair.difference_at_equal_seconds), "nats");
     out += "</dl><p class=\"muted\">" + escape_html(comparison_sentence(pair, runs)) + "</p></div>\n";
   }
   return out.empty() ? out : "<div class=\"versus\"><h2>Side by side</h2>" + out + "</div>\n";

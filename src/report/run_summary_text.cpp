@@ -129,7 +129,7 @@ std::string comparison_sentence(const RunComparison& pair, const std::vector<Run
   };
   add(pair.difference_at_equal_tokens, "tokens");
   add(pair.difference_at_equal_flops, "FLOPs");
-  add(pair.difference_at_equal_seconds, "time");
+  add(pair.difference_at_equal_seconds, "training time");
   return differences.empty() ? out + "." : fmt::format("{}; its loss is {}.", out, differences);
 }
 

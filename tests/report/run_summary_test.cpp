@@ -68,10 +68,10 @@ TEST(RunSummary, compares_at_equal_loss_tokens_flops_and_time) {
   EXPECT_DOUBLE_EQ(*pair.difference_at_equal_tokens, -2);
   EXPECT_DOUBLE_EQ(*pair.difference_at_equal_seconds, 0);  // at 30 s: 4 and 4
   const std::string sentence = comparison_sentence(pair, {summarize(logs[0]), summarize(logs[1])});
-  EXPECT_EQ(sentence,
-            "moe reaches dense's last validation loss of 4.0000 with 50% of the tokens, 50% of the FLOPs, 100% of the "
-            "wall-clock "
-            "time; its loss is −2.0000 at equal tokens, −2.0000 at equal FLOPs, +0.0000 at equal time.");
+  EXPECT_EQ(
+      sentence,
+      "moe reaches dense's last validation loss of 4.0000 with 50% of the tokens, 50% of the FLOPs, 100% of the "
+      "training time; its loss is −2.0000 at equal tokens, −2.0000 at equal FLOPs, +0.0000 at equal training time.");
 }
 
 TEST(RunSummary, a_run_that_never_gets_there_has_no_ratio) {
