@@ -1,5 +1,6 @@
 // moxie compare: an MoE model beside a dense one, measured here.
 #include <algorithm>
+#include <span>
 
 #include "base/file.h"
 #include "base/machine.h"
@@ -23,11 +24,18 @@ struct CompareFlags {
   bool as_json = false;
 };
 
+// The last part of its path that tells it from others: a run's model lies in RUN/model.
+std::string name_of(std::filesystem::path directory) {
+  directory = directory.lexically_normal();
+  if (directory.filename().empty()) directory = directory.parent_path();
+  const std::string name = directory.filename().string(), parent = directory.parent_path().filename().string();
+  return name == "model" && !parent.empty() ? parent : name;
+}
+
 ComparedModel sizes_of(const LoadedModel& loaded, const CompareFlags& flags) {
   const ModelSpec& spec = loaded.spec();
   ComparedModel model;
-  model.name = loaded.directory().filename().string();
-  if (model.name.empty()) model.name = loaded.directory().parent_path().filename().string();
+  model.name = name_of(loaded.directory());
   model.family = spec.family;
   model.parameters = count_parameters(spec);
   model.active = count_active_parameters(spec);
@@ -46,26 +54,45 @@ ComparedModel sizes_of(const LoadedModel& loaded, const CompareFlags& flags) {
   return model;
 }
 
-void measure_speed(LoadedModel& loaded, const CompareFlags& flags, ComparedModel& model) {
-  std::mt19937_64 random(1);
-  Engine& engine = loaded.engine();
-  time_prefill(engine, std::min<int64_t>(32, model.max_context), random);  // warm-up: pages in
-  std::vector<double> seconds;
-  for (int r = 0; r < flags.repeats; ++r) seconds.push_back(time_prefill(engine, flags.prompt, random));
-  model.first_token_seconds = median(seconds);
-  const PartFormats formats = formats_of(loaded);
-  const MoeSpec* routed = nullptr;
-  for (const LayerSpec& layer : loaded.spec().layers) routed = layer.ffn.is_dense() ? routed : &layer.ffn;
-  for (const int64_t batch : flags.batch) {
-    std::vector<double> rates;
-    for (int r = 0; r < flags.repeats; ++r) {
-      rates.push_back(static_cast<double>(flags.generate * batch) / time_decode(engine, flags.generate, batch, random));
+// One of the two, with what is measured of it.
+struct Contender {
+  LoadedModel loaded;
+  ComparedModel model;
+  std::mt19937_64 random{1};
+};
+
+// The two take turns at everything: a machine drifts, a pair drifts together.
+void measure_speed(std::span<Contender* const> pair, const CompareFlags& flags) {
+  std::vector<std::vector<double>> seconds(pair.size());
+  for (Contender* each : pair) {  // warm-up: pages in
+    time_prefill(each->loaded.engine(), std::min<int64_t>(32, each->model.max_context), each->random);
+  }
+  for (int r = 0; r < flags.repeats; ++r) {
+    for (size_t i = 0; i < pair.size(); ++i) {
+      seconds[i].push_back(time_prefill(pair[i]->loaded.engine(), flags.prompt, pair[i]->random));
     }
-    const DecodeStep step = decode_step(loaded.spec(), formats, batch, flags.generate / 2 + 1, kEngineKvBytes);
-    model.decode.push_back({.batch = batch,
-                            .tokens_per_second = median(rates),
-                            .step_bytes = step.weight_bytes + step.kv_bytes,
-                            .distinct_experts = routed == nullptr ? 0 : expected_distinct_experts(*routed, batch)});
+  }
+  for (size_t i = 0; i < pair.size(); ++i) pair[i]->model.first_token_seconds = median(seconds[i]);
+  for (const int64_t batch : flags.batch) {
+    std::vector<std::vector<double>> rates(pair.size());
+    for (int r = 0; r < flags.repeats; ++r) {
+      for (size_t i = 0; i < pair.size(); ++i) {
+        const double taken = time_decode(pair[i]->loaded.engine(), flags.generate, batch, pair[i]->random);
+        rates[i].push_back(static_cast<double>(flags.generate * batch) / taken);
+      }
+    }
+    for (size_t i = 0; i < pair.size(); ++i) {
+      const ModelSpec& spec = pair[i]->loaded.spec();
+      const MoeSpec* routed = nullptr;
+      for (const LayerSpec& layer : spec.layers) routed = layer.ffn.is_dense() ? routed : &layer.ffn;
+      const DecodeStep step =
+          decode_step(spec, formats_of(pair[i]->loaded), batch, flags.generate / 2 + 1, kEngineKvBytes);
+      pair[i]->model.decode.push_back(
+          {.batch = batch,
+           .tokens_per_second = median(rates[i]),
+           .step_bytes = step.weight_bytes + step.kv_bytes,
+           .distinct_experts = routed == nullptr ? 0 : expected_distinct_experts(*routed, batch)});
+    }
   }
 }
 
@@ -79,26 +106,18 @@ double nats_per_byte(LoadedModel& loaded, const std::string& text, int64_t conte
   return result.nats / static_cast<double>(bytes);
 }
 
-// One model after the other: neither shares memory bandwidth or caches with the other.
-ComparedModel measure(const std::string& argument, const CompareFlags& flags, const std::string& text, bool wants_moe,
-                      Comparison& comparison) {
+Contender load(const std::string& argument, const CompareFlags& flags, bool wants_moe) {
   EngineOptions options{.threads = flags.threads, .pin = true};
   options.cache_tokens = std::max(flags.prompt, flags.batch.back() * (flags.generate + kKeyBlock)) + kKeyBlock;
-  if (!text.empty()) options.cache_tokens = std::max(options.cache_tokens, kEvalCache);
-  LoadedModel loaded({.model = argument}, options, !flags.as_json);
-  ComparedModel model = sizes_of(loaded, flags);
-  if ((model.num_experts > 1) != wants_moe) {
+  if (!flags.text.empty()) options.cache_tokens = std::max(options.cache_tokens, kEvalCache);
+  Contender contender{.loaded = LoadedModel({.model = argument}, options, !flags.as_json)};
+  contender.model = sizes_of(contender.loaded, flags);
+  if ((contender.model.num_experts > 1) != wants_moe) {
     throw invalid({.where = argument,
                    .expected = wants_moe ? "an MoE model, named first" : "a dense model, named second",
                    .got = wants_moe ? "a dense one" : "one with experts"});
   }
-  measure_speed(loaded, flags, model);
-  if (!text.empty()) model.nats_per_byte = nats_per_byte(loaded, text, std::min(kEvalContext, model.max_context));
-  const std::string brand = cpu_brand();
-  comparison.machine = fmt::format("{}, {} thread{}", brand.empty() ? "this CPU" : brand, loaded.engine().num_threads(),
-                                   loaded.engine().num_threads() == 1 ? "" : "s");
-  comparison.kernels = loaded.engine().kernels().name;
-  return model;
+  return contender;
 }
 
 void compare(const CompareFlags& given) {
@@ -121,8 +140,20 @@ void compare(const CompareFlags& given) {
   comparison.decode_tokens = flags.generate;
   comparison.repeats = flags.repeats;
   comparison.memory_bytes = static_cast<double>(usable_memory(probe_machine()).value_or(0));
-  comparison.moe = measure(flags.moe, flags, text, true, comparison);
-  comparison.dense = measure(flags.dense, flags, text, false, comparison);
+  Contender moe = load(flags.moe, flags, true), dense = load(flags.dense, flags, false);
+  Contender* const pair[] = {&moe, &dense};
+  measure_speed(pair, flags);
+  for (Contender* each : pair) {
+    if (text.empty()) break;
+    each->model.nats_per_byte = nats_per_byte(each->loaded, text, std::min(kEvalContext, each->model.max_context));
+  }
+  const std::string brand = cpu_brand();
+  const int threads = moe.loaded.engine().num_threads();
+  comparison.machine =
+      fmt::format("{}, {} thread{}", brand.empty() ? "this CPU" : brand, threads, threads == 1 ? "" : "s");
+  comparison.kernels = moe.loaded.engine().kernels().name;
+  comparison.moe = std::move(moe.model);
+  comparison.dense = std::move(dense.model);
   if (!flags.html.empty()) {
     AtomicFile file(flags.html);
     file.write(comparison_page(comparison));

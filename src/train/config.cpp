@@ -44,8 +44,7 @@ std::string shown(const toml::node& node) {
 // The file with its overrides, and where each key came from.
 class Source {
  public:
-  Source(const fs::path& file, std::span<const std::string> overrides) : name_(file.string()) {
-    const std::string text = read_file(file, kMaxConfigBytes);
+  Source(std::string_view text, const fs::path& file, std::span<const std::string> overrides) : name_(file.string()) {
     try {
       root_ = toml::parse(text);
     } catch (const toml::parse_error& error) {
@@ -316,7 +315,12 @@ ModelSpec parse_model(const Source& source, const json::Value& model) {
 }  // namespace
 
 TrainConfig load_train_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
-  const Source source(file, overrides);
+  return parse_train_config(read_file(file, kMaxConfigBytes), file, overrides);
+}
+
+TrainConfig parse_train_config(std::string_view text, const std::filesystem::path& file,
+                               std::span<const std::string> overrides) {
+  const Source source(text, file, overrides);
   for (const auto& [key, node] : source.root()) {
     if (std::find(std::begin(kTables), std::end(kTables), key.str()) != std::end(kTables)) continue;
     source.fail(std::string(key.str()), &node, fmt::format("one of the tables {}", fmt::join(kTables, ", ")),

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -73,14 +74,19 @@ struct TrainConfig {
 /// and got (unknown keys too, with the nearest known one), Error{usage} for a malformed override.
 TrainConfig load_train_config(const std::filesystem::path& file, std::span<const std::string> overrides);
 
+/// The same of a text that stands in `file`, which is not opened; the tokenizer that it names is.
+TrainConfig parse_train_config(std::string_view text, const std::filesystem::path& file,
+                               std::span<const std::string> overrides);
+
 /// The resolved configuration as TOML that load_train_config reads back to the same: absolute paths, every key.
 std::string to_toml(const TrainConfig& config);
 
 /// The dense model of equal active parameters: every routed block becomes one expert as wide as the top_k routed and
 /// the shared ones together; all else (data, order, steps, seed) stays, without router, balance and init_from, and
-/// `out` gets "-dense" behind it. In the dense sibling of the family where there is one (qwen3_moe -> qwen3, qwen2_moe ->
-/// qwen2, mixtral -> mistral, the dense layers of deepseek and glm4_moe), else one expert in the family itself, whose
-/// gate is 1. Throws Error{invalid} for a model that is dense already, and for phimoe, whose router needs two experts.
+/// `out` gets "-dense" behind it. In the dense sibling of the family where there is one (qwen3_moe -> qwen3, qwen2_moe
+/// -> qwen2, mixtral -> mistral, the dense layers of deepseek and glm4_moe), else one expert in the family itself,
+/// whose gate is 1. Throws Error{invalid} for a model that is dense already, and for phimoe, whose router needs two
+/// experts.
 TrainConfig dense_twin(const TrainConfig& config);
 
 /// Parameters of a model and its twin; active: what one token passes through, all embeddings counted.

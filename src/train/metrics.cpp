@@ -78,29 +78,34 @@ void MetricsFile::sync() {
   throw error;
 }
 
-std::string cut_metrics(const std::filesystem::path& path, int64_t step) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return "";
-  const std::string text = read_file(path, kLargestFile);
-  AtomicFile file(path);
-  std::string damage;
+CutLines cut_lines(std::string_view text, const std::string& source, int64_t step) {
+  CutLines cut;
   size_t number = 1;
   for (size_t begin = 0; begin < text.size(); ++number) {
     const size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;  // the line a kill cut short
-    const std::string_view line(text.data() + begin, end - begin);
+    if (end == std::string_view::npos) break;  // the line a kill cut short
+    const std::string_view line = text.substr(begin, end - begin);
     try {
       const json::Value value =
-          json::parse(line, {.source = fmt::format("{}: line {}", path.string(), number), .base_offset = begin});
-      if (stays(value, step)) file.write(text.substr(begin, end + 1 - begin));
+          json::parse(line, {.source = fmt::format("{}: line {}", source, number), .base_offset = begin});
+      if (stays(value, step)) cut.text += text.substr(begin, end + 1 - begin);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::invalid) throw;
-      if (damage.empty()) damage = error.text();
+      if (cut.damage.empty()) cut.damage = error.text();
     }
     begin = end + 1;
   }
+  return cut;
+}
+
+std::string cut_metrics(const std::filesystem::path& path, int64_t step) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return "";
+  const CutLines cut = cut_lines(read_file(path, kLargestFile), path.string(), step);
+  AtomicFile file(path);
+  file.write(cut.text);
   file.commit();
-  return damage;
+  return cut.damage;
 }
 
 }  // namespace moxie

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 
@@ -34,10 +35,18 @@ class MetricsFile {
   int fd_ = -1;  // -1: an fsync failed
 };
 
-/// Leaves the lines of a run up to `step`, so that what follows continues as if it had never been interrupted: lines
-/// of later steps go, so do damaged ones (cut by a kill, or zeros that a power cut left) and the `checkpoint` event of
-/// the step itself (it is told again). The new file replaces the old one whole. A file that is not there stays so.
-/// Returns what was wrong with the first damaged line that ended as lines do, or nothing. Throws Error{runtime}.
+struct CutLines {
+  std::string text;    // the lines that stay
+  std::string damage;  // what was wrong with the first damaged line that ended as lines do, or nothing
+};
+
+/// The lines of a run up to `step`, so that what follows continues as if it had never been interrupted: lines of later
+/// steps go, so do damaged ones (cut by a kill, or zeros that a power cut left) and the `checkpoint` event of the step
+/// itself (it is told again). Any bytes; `source` names them in `damage`.
+CutLines cut_lines(std::string_view text, const std::string& source, int64_t step);
+
+/// Cuts a file so; the new one replaces it whole. A file that is not there stays so. Returns the damage. Throws
+/// Error{runtime}.
 std::string cut_metrics(const std::filesystem::path& path, int64_t step);
 
 }  // namespace moxie

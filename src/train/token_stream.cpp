@@ -11,19 +11,8 @@
 namespace moxie {
 namespace {
 
-constexpr size_t kPiece = size_t{1} << 20;  // bytes of text given to the tokenizer at once
-
 bool is_space(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-// Where a piece that begins at `begin` ends: after a line end between two letters, where no tokenizer joins words.
-size_t piece_end(std::string_view text, size_t begin) {
-  if (text.size() - begin <= kPiece) return text.size();
-  for (size_t i = begin + kPiece; i + 1 < text.size(); ++i) {
-    if (text[i] == '\n' && !is_space(text[i - 1]) && !is_space(text[i + 1])) return i + 1;
-  }
-  return text.size();
 }
 
 // The member `field` of every line, joined by newlines.
@@ -118,13 +107,9 @@ void TokenStream::add_mapped(const MappedFile& file, int width, int64_t vocab_si
 
 void TokenStream::add_text(std::string_view text, const Tokenizer& tokenizer, const std::string& path,
                            int64_t vocab_size) {
-  auto ids = std::make_shared<std::vector<int32_t>>();
-  for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
-    end = piece_end(text, begin);
-    const std::vector<int32_t> some =
-        tokenizer.encode(text.substr(begin, end - begin), {.add_special = false, .parse_special = false});
-    ids->insert(ids->end(), some.begin(), some.end());
-  }
+  // As one: piece by piece, a tokenizer that puts a space before a text would put one at every seam.
+  auto ids =
+      std::make_shared<std::vector<int32_t>>(tokenizer.encode(text, {.add_special = false, .parse_special = false}));
   ids->shrink_to_fit();
   add({.count = static_cast<int64_t>(ids->size()),
        .data = reinterpret_cast<const char*>(ids->data()),
