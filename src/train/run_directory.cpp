@@ -78,6 +78,7 @@ Settings settings_of(std::string_view toml) {
 // What a key means where it is not given; of a repeated table under the number 0. [model] is the family's own.
 Settings default_settings() {
   TrainConfig config;
+  config.model = json::Object();
   config.data.domains.resize(1);
   config.data.valid.resize(1);
   return settings_of(to_toml(config));
