@@ -46,6 +46,16 @@ double train_peak_flops(const TrainConfig& config) {
   return 1e9 * (bf16 ? best.bf16_gflops : best.f32_gflops);
 }
 
+void check_train_memory(const TrainConfig& config) {
+  const std::optional<int64_t> usable = usable_memory(probe_machine());
+  const double needed = memory_of(config).total();
+  if (!usable || needed <= static_cast<double>(*usable)) return;
+  throw make_error(ErrorCode::does_not_fit,
+                   "train: this run needs about {:.0f} MiB, and this process can have {} MiB. Smaller micro batches "
+                   "(train.batch_size, more train.grad_accum) or a smaller model need less; --dry-run tells the parts",
+                   needed / (1 << 20), *usable >> 20);
+}
+
 json::Value train_plan_json(const TrainConfig& config, double peak) {
   const LoopConfig& train = config.train;
   const double tokens =

@@ -2,13 +2,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "cli/process.h"
+#include "cli/child.h"
 
 namespace moxie::test {
 namespace {
 
 TEST(Doctor, tells_a_reader_what_runs_here_and_why) {
-  const Outcome outcome = run_moxie("doctor");
+  const Ran outcome = run({"doctor"});
   EXPECT_EQ(outcome.exit_code, 0);
   for (const char* part :
        {"cpu ", "features ", "kernels ", "* ", "threads ", "memory ", "huge pages ", "mpi ", "fmt "}) {
@@ -17,8 +17,9 @@ TEST(Doctor, tells_a_reader_what_runs_here_and_why) {
 }
 
 TEST(Doctor, prints_one_object_that_agrees_with_the_machine) {
-  const Outcome outcome = run_moxie("doctor --json", true);  // stderr joined: it must be empty
+  const Ran outcome = run({"doctor", "--json"});
   ASSERT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err, "");
   const json::Value report = json_of(outcome);
   EXPECT_EQ(at(report, {"schema_version"}).as_int(), 1);
   EXPECT_EQ(at(report, {"cpu", "features", "avx2"}).as_bool(), __builtin_cpu_supports("avx2") != 0);
@@ -30,7 +31,7 @@ TEST(Doctor, prints_one_object_that_agrees_with_the_machine) {
 }
 
 TEST(Doctor, chooses_a_set_that_runs_here) {
-  const json::Value report = json_of(run_moxie("doctor --json"));
+  const json::Value report = json_of(run({"doctor", "--json"}));
   const std::string& chosen = at(report, {"kernels", "chosen"}).as_string();
   bool found = false;
   for (const json::Value& set : at(report, {"kernels", "sets"}).items()) {
@@ -40,21 +41,21 @@ TEST(Doctor, chooses_a_set_that_runs_here) {
 }
 
 TEST(Doctor, names_the_variable_that_forced_the_set) {
-  const json::Value report = json_of(run_moxie("doctor --json", false, "MOXIE_KERNELS=ref"));
+  const json::Value report = json_of(run({"doctor", "--json"}, {.environment = {"MOXIE_KERNELS=ref"}}));
   EXPECT_EQ(at(report, {"kernels", "chosen"}).as_string(), "ref");
   EXPECT_EQ(at(report, {"kernels", "why"}).as_string(), "forced by MOXIE_KERNELS=ref");
-  EXPECT_EQ(run_moxie("doctor", false, "MOXIE_KERNELS=abacus").exit_code, 2);
+  EXPECT_EQ(run({"doctor"}, {.environment = {"MOXIE_KERNELS=abacus"}}).exit_code, 2);
 }
 
 TEST(Doctor, counts_only_the_cpus_it_may_run_on) {
-  const std::string taskset = "taskset -c $(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')";
-  const json::Value report = json_of(run_moxie("doctor --json", false, taskset));
+  const std::string first = "taskset -c $(taskset -cp $$ | sed 's/.*: //; s/[,-].*//') '" MOXIE_BINARY "' doctor --json";
+  const json::Value report = json_of(run({"-c", first}, {.program = "/bin/sh"}));
   EXPECT_EQ(at(report, {"threads", "affinity_cpus"}).as_int(), 1);
   EXPECT_EQ(at(report, {"threads", "usable"}).as_int(), 1);
 }
 
 TEST(Doctor, refuses_an_unknown_flag) {
-  EXPECT_EQ(run_moxie("doctor --json --cure").exit_code, 2);
+  EXPECT_EQ(run({"doctor", "--json", "--cure"}).exit_code, 2);
 }
 
 }  // namespace
