@@ -1,5 +1,5 @@
 // A moxie process as a user or a script meets it: arguments, environment, stdin; stdout and stderr apart, exit code,
-// signals on the way. run_moxie() of process.h is shorter where stdout and the exit code are enough.
+// signals on the way.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,11 +11,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "cli/process.h"
+#include "base/json.h"
 
 namespace moxie::test {
 
@@ -113,8 +115,19 @@ inline Ran run(const std::vector<std::string>& arguments, const ChildOptions& op
   return {child.exit_code, child.out, child.err};
 }
 
+/// The one object that a verb with --json prints. Throws if stdout holds anything else.
 inline json::Value json_of(const Ran& ran) {
   return json::parse(ran.out, {.source = "stdout"});
+}
+
+/// The value at a path of keys; throws if one is missing.
+inline const json::Value& at(const json::Value& root, std::initializer_list<const char*> keys) {
+  const json::Value* value = &root;
+  for (const char* key : keys) {
+    value = value->find(key);
+    if (value == nullptr) throw std::runtime_error(std::string("no key ") + key);
+  }
+  return *value;
 }
 
 inline bool contains(const std::string& text, std::string_view part) {

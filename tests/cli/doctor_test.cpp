@@ -48,7 +48,8 @@ TEST(Doctor, names_the_variable_that_forced_the_set) {
 }
 
 TEST(Doctor, counts_only_the_cpus_it_may_run_on) {
-  const std::string first = "taskset -c $(taskset -cp $$ | sed 's/.*: //; s/[,-].*//') '" MOXIE_BINARY "' doctor --json";
+  const std::string first =
+      "taskset -c $(taskset -cp $$ | sed 's/.*: //; s/[,-].*//') '" MOXIE_BINARY "' doctor --json";
   const json::Value report = json_of(run({"-c", first}, {.program = "/bin/sh"}));
   EXPECT_EQ(at(report, {"threads", "affinity_cpus"}).as_int(), 1);
   EXPECT_EQ(at(report, {"threads", "usable"}).as_int(), 1);

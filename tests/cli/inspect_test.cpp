@@ -6,24 +6,27 @@
 #include <string>
 #include <vector>
 
-#include "cli/process.h"
+#include "cli/child.h"
 #include "store/safetensors.h"
 
 namespace moxie::test {
 namespace {
 
-Outcome inspect(const std::string& arguments, bool with_stderr = false) {
-  return run_moxie("inspect " + arguments, with_stderr);
+/// `model`: a path, or a name in tests/data.
+Ran inspect(const std::string& model, std::vector<std::string> flags = {}) {
+  flags.insert(flags.begin(), {"inspect", std::filesystem::path(repository("tests/data")) / model});
+  return run(flags);
 }
 
-json::Value inspect_json(const std::string& arguments) {
-  const Outcome outcome = inspect(arguments + " --json");
-  EXPECT_EQ(outcome.exit_code, 0) << arguments;
+json::Value inspect_json(const std::string& model, std::vector<std::string> flags = {}) {
+  flags.push_back("--json");
+  const Ran outcome = inspect(model, flags);
+  EXPECT_EQ(outcome.exit_code, 0) << model;
   return json_of(outcome);
 }
 
 TEST(Inspect, needs_no_weights) {
-  const json::Value root = inspect_json("configs/Mixtral-8x7B-v0.1.json --bandwidth 100 --context 1000");
+  const json::Value root = inspect_json("configs/Mixtral-8x7B-v0.1.json", {"--bandwidth", "100", "--context", "1000"});
   EXPECT_EQ(at(root, {"schema_version"}).as_int(), 1);
   EXPECT_EQ(at(root, {"parameters", "total"}).as_int(), 46'702'792'704);
   EXPECT_EQ(at(root, {"parameters", "active", "full"}).as_int(), 12'879'925'248);
@@ -36,7 +39,7 @@ TEST(Inspect, needs_no_weights) {
 }
 
 TEST(Inspect, counts_the_bytes_of_a_directory) {
-  const json::Value root = inspect_json("golden/qwen3_moe --bandwidth 10");
+  const json::Value root = inspect_json("golden/qwen3_moe", {"--bandwidth", "10"});
   EXPECT_EQ(at(root, {"files", "bytes"}).as_int(), at(root, {"bytes", "total"}).as_int());
   EXPECT_EQ(at(root, {"files", "bytes_by_format", "f32"}).as_int(), 736512);
 }
@@ -48,7 +51,7 @@ TEST(Inspect, measures_the_bandwidth_it_is_not_given) {
 }
 
 TEST(Inspect, speaks_to_people_without_json) {
-  const Outcome outcome = inspect("configs/DeepSeek-V3.json --bandwidth 100");
+  const Ran outcome = inspect("configs/DeepSeek-V3.json", {"--bandwidth", "100"});
   EXPECT_EQ(outcome.exit_code, 0);
   for (const char* text : {"671 B (671026419200)", "36.6 B (36625618432) without the input embedding",
                            "256 experts 2048 wide, top-8", "mla: 128 heads", "routed_experts", "100.0 GB/s (given)"}) {
@@ -57,12 +60,12 @@ TEST(Inspect, speaks_to_people_without_json) {
 }
 
 TEST(Inspect, refuses_with_the_exit_code_of_the_fault) {
-  const Outcome unknown = inspect("configs/JetMoE-8B.json", true);
+  const Ran unknown = inspect("configs/JetMoE-8B.json");
   EXPECT_EQ(unknown.exit_code, 3);
-  EXPECT_NE(unknown.out.find("expected one of deepseek_v2"), std::string::npos);
+  EXPECT_NE(unknown.err.find("expected one of deepseek_v2"), std::string::npos);
   EXPECT_EQ(inspect("no-such-model").exit_code, 3);
-  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json --context 40000 --bandwidth 1").exit_code, 2);
-  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json --batch 0 --bandwidth 1").exit_code, 2);
+  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json", {"--context", "40000", "--bandwidth", "1"}).exit_code, 2);
+  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json", {"--batch", "0", "--bandwidth", "1"}).exit_code, 2);
 }
 
 TEST(Inspect, strict_names_the_tensor_that_is_not_finite) {
@@ -82,11 +85,10 @@ TEST(Inspect, strict_names_the_tensor_that_is_not_finite) {
   }
   write_safetensors(dir / "model.safetensors", tensors);
 
-  const std::string arguments = "'" + dir.string() + "' --bandwidth 10";
-  EXPECT_EQ(inspect(arguments).exit_code, 0);
-  const Outcome refused = inspect(arguments + " --strict", /*with_stderr=*/true);
+  EXPECT_EQ(inspect(dir, {"--bandwidth", "10"}).exit_code, 0);
+  const Ran refused = inspect(dir, {"--bandwidth", "10", "--strict"});
   EXPECT_EQ(refused.exit_code, 3);
-  EXPECT_NE(refused.out.find("model.norm.weight"), std::string::npos) << refused.out;
+  EXPECT_NE(refused.err.find("model.norm.weight"), std::string::npos) << refused.err;
 }
 
 }  // namespace
