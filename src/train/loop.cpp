@@ -59,10 +59,11 @@ class Run {
     if (evaluator_.empty()) {
       observer_.say("no text is kept for validation: no evaluation, no best checkpoint");
     } else if (train.keep_best && checkpoint_every_ > 0 && checkpoint_every_ < train.steps && !evaluates_a_save()) {
-      observer_.say(fmt::format(
-          "train.keep_best keeps nothing: no checkpoint before the last is saved at an evaluated step (checkpoint_every "
-          "{}, eval_every {})",
-          checkpoint_every_, eval_every_));
+      observer_.say(
+          fmt::format("train.keep_best keeps nothing: no checkpoint before the last is saved at an evaluated step "
+                      "(checkpoint_every "
+                      "{}, eval_every {})",
+                      checkpoint_every_, eval_every_));
     }
   }
 

@@ -147,7 +147,8 @@ std::string config_difference(std::string_view run_toml, std::string_view this_t
     for (const auto& [key, value] : *settings) {
       if (may_change(key)) continue;
       const std::string was = value_of(run, defaults, key), is = value_of(now, defaults, key);
-      if (was != is) return fmt::format("{}: the run has {}, this has {}", key, printable(was, 120), printable(is, 120));
+      if (was != is)
+        return fmt::format("{}: the run has {}, this has {}", key, printable(was, 120), printable(is, 120));
     }
   }
   return "";

@@ -350,7 +350,8 @@ TEST(RunDirectory, a_key_that_an_older_version_did_not_write_counts_as_its_defau
   EXPECT_EQ(config_difference(older("[router]", "noise = \"none\"\n"), now), "");
   EXPECT_EQ(config_difference(older("[[data.domains]]", "field = \"text\"\n"), now), "");
   EXPECT_EQ(config_difference(older("[train]", "lr = 0.003\n"), now), "train.lr: the run has 0.001, this has 0.003");
-  EXPECT_EQ(config_difference(older("[model]", "head_dim = 16\n"), now), "model.head_dim: the run has none, this has 16");
+  EXPECT_EQ(config_difference(older("[model]", "head_dim = 16\n"), now),
+            "model.head_dim: the run has none, this has 16");
   // A run of a newer version, with a key that this one does not know.
   EXPECT_EQ(config_difference(now + "new_rule = 1\n", now), "balance.new_rule: the run has 1, this has none");
 }
