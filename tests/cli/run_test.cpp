@@ -85,10 +85,10 @@ TEST_F(Run, the_same_seed_gives_the_same_text_and_the_json_tells_the_seed) {
 }
 
 TEST_F(Run, flags_that_may_be_repeated_take_one_value_each) {
-  const Ran ran = run(
-      {"run", "--stop", "does", "--stop", "~", "--logit-bias", "126=-inf", kMoe, kPrompt, "-n", "24", "--temp", "0"});
+  const Ran ran =
+      run({"run", "--stop", "of", "--stop", "~", "--logit-bias", "126=-inf", kMoe, kPrompt, "-n", "24", "--temp", "0"});
   EXPECT_EQ(ran.exit_code, 0) << ran.err;
-  EXPECT_EQ(ran.out, kPrompt + " more parts \n");
+  EXPECT_EQ(ran.out, kPrompt + "the state \n");
   EXPECT_TRUE(contains(ran.err, "stop_string"));
 }
 
