@@ -19,8 +19,8 @@ Tokenizer open_tokenizer(const std::string& tokenizer);
 /// The files that carry it: none for "bytes".
 std::vector<std::string> tokenizer_paths(const std::string& tokenizer);
 
-/// What stands beside the exported weights of a model of so many positions. For "bytes" a byte-level BPE without merges,
-/// whose ids are the bytes.
+/// What stands beside the exported weights of a model of so many positions. For "bytes" a byte-level BPE without
+/// merges, whose ids are the bytes.
 std::vector<TrainData::ExportFile> export_tokenizer(const std::string& tokenizer, int64_t max_position);
 
 }  // namespace moxie
