@@ -140,6 +140,10 @@ const std::string& TrainData::domain_name(int64_t domain) const {
   return impl_->at(domain).name;
 }
 
+double TrainData::domain_share(int64_t domain) const {
+  return impl_->mix->share(domain);
+}
+
 int64_t TrainData::train_tokens(int64_t domain) const {
   return impl_->at(domain).train_size;
 }

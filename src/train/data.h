@@ -21,6 +21,7 @@ class TrainData {
 
   int64_t num_domains() const;
   const std::string& domain_name(int64_t domain) const;
+  double domain_share(int64_t domain) const;  // of the training samples
   int64_t train_tokens(int64_t domain) const;
   int64_t valid_bytes(int64_t domain) const;  // of text, for nats per byte
 

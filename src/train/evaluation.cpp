@@ -1,6 +1,7 @@
 #include "train/evaluation.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace moxie {
 namespace {
@@ -21,6 +22,29 @@ double vocabulary(const Specialisation& by_id) {
     ++ids;
   }
   return ids == 0 ? 0 : sum / ids;
+}
+
+// How evenly experts are loaded, given the share of the choices of each; measures of moe/stats.h.
+struct Balance {
+  double max_vio = 0, entropy = 0;
+  int64_t dead = 0;
+};
+
+Balance balance_of(const std::vector<double>& load) {
+  Balance balance;
+  double total = 0, largest = 0;
+  for (const double each : load) {
+    total += each;
+    largest = std::max(largest, each);
+    balance.dead += each == 0 ? 1 : 0;
+  }
+  if (total == 0 || load.size() < 2) return balance;
+  const auto experts = static_cast<double>(load.size());
+  balance.max_vio = largest * experts / total - 1;
+  for (const double each : load) {
+    if (each > 0) balance.entropy -= each / total * std::log(each / total) / std::log(experts);
+  }
+  return balance;
 }
 
 // [rows][E] of share(row, expert).
@@ -144,14 +168,15 @@ EvalReport::Layer Evaluator::measure(int64_t layer, const Routing& now, const in
   together.reset(experts);
   together.add(now);
 
-  MoeStats load;
-  load.reset(experts);
-  load.num_tokens = now.num_tokens;
-  for (size_t i = 0; i < by_domain.visits.size(); ++i) {
-    load.tokens_per_expert[i % static_cast<size_t>(experts)] += by_domain.visits[i];
+  // Domains count as they do in training: validation takes as many windows of a rare one as of a common one.
+  std::vector<double> load(static_cast<size_t>(experts));
+  for (int64_t domain = 0; domain < data_.num_domains(); ++domain) {
+    for (int64_t e = 0; e < experts; ++e) {
+      load[static_cast<size_t>(e)] += data_.domain_share(domain) * by_domain.share(domain, e);
+    }
   }
-  EvalReport::Layer entry{
-      .layer = layer, .max_vio = load.max_vio(), .entropy = load.entropy(), .dead = load.dead_experts()};
+  const Balance balance = balance_of(load);
+  EvalReport::Layer entry{.layer = layer, .max_vio = balance.max_vio, .entropy = balance.entropy, .dead = balance.dead};
   if (before != nullptr) {
     Routing earlier = now;
     earlier.topk_ids = const_cast<int32_t*>(before);  // only read

@@ -22,7 +22,7 @@ struct EvalReport {
     double vocabulary = 0;                            // mean over token ids of the largest share of an expert
   };
   double loss = 0, nats_per_byte = 0;  // over all tokens, over all bytes
-  double max_vio = 0;                  // mean over layers, of the load over all validation tokens
+  double max_vio = 0;  // mean over layers, of the load over all validation tokens, domains weighted as in training
   std::vector<Domain> domains;
   std::vector<Layer> layers;  // routed ones
 };
