@@ -16,6 +16,7 @@
 #include <toml++/toml.h>
 #pragma pop_macro("NDEBUG")
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -25,6 +26,7 @@
 #include "train/config_fields.h"
 #include "train/config_words.h"
 #include "train/model_defaults.h"
+#include "train/toml_ascii.h"
 
 namespace moxie {
 namespace {
@@ -45,6 +47,11 @@ std::string shown(const toml::node& node) {
 class Source {
  public:
   Source(std::string_view text, const fs::path& file, std::span<const std::string> overrides) : name_(file.string()) {
+    if (const size_t at = toml_stray_offset(text); at != std::string_view::npos) {
+      throw invalid({.where = fmt::format("{}:{}", name_, 1 + std::count(text.begin(), text.begin() + at, '\n')),
+                     .expected = "TOML: ASCII outside strings and comments",
+                     .got = printable(text.substr(at), 40)});
+    }
     try {
       root_ = toml::parse(text);
     } catch (const toml::parse_error& error) {
@@ -123,8 +130,10 @@ class Source {
   // As TOML if it is one value, else a bare word.
   static void insert_value(toml::table& table, const std::string& key, const std::string& value) {
     try {
-      toml::table one = toml::parse("v = " + value);
-      if (one.size() == 1 && value.find('\n') == std::string::npos) {
+      const bool one_line = value.find('\n') == std::string::npos;
+      toml::table one;
+      if (one_line && toml_stray_offset(value) == std::string::npos) one = toml::parse("v = " + value);
+      if (one.size() == 1) {
         one.get("v")->visit([&](auto& node) { table.insert_or_assign(key, std::move(node)); });
         return;
       }

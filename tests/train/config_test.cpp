@@ -163,6 +163,20 @@ TEST_F(Config, refuses_values_of_another_type_or_range) {
   EXPECT_CONTAINS(refusal("model = 3\n"), "a table");
 }
 
+TEST_F(Config, takes_other_letters_in_strings_and_comments_alone) {
+  const std::string beside = "# naïve\n[train]\nout = ";
+  for (const char* value : {R"("é")", R"('é')", "\"\"\"\né\"é\"\"\"", "'''é''é'''", R"("\"é")", R"("""\\ é""")"}) {
+    EXPECT_CONTAINS(load(kModel + kData + beside + value + "\n").train.out, "é");
+  }
+  EXPECT_CONTAINS(load(kModel + kData, {"train.out=é"}).train.out, "é");
+  for (const char* text : {"é = 1", R"(""é = 1)", R"('x'."y" = 1 é)", "\xEF\xBB\xB7", "\xEF\xBB\xBF\xC2\xA0"}) {
+    EXPECT_CONTAINS(refusal(text), "run.toml:1: expected TOML: ASCII outside strings and comments");
+  }
+  EXPECT_CONTAINS(refusal("a = 'é' # é\n\nb = 3é"), "run.toml:3: expected TOML: ASCII");
+  EXPECT_CONTAINS(refusal(R"(a = """\é""")"), "ASCII");                 // no escape
+  EXPECT_CONTAINS(refusal("a = \"\"\"\\ \n\n é\"\"\""), "run.toml:3");  // a line that goes on
+}
+
 TEST_F(Config, gives_model_faults_their_line) {
   std::string text = kModel;
   text.replace(text.find("hidden_size = 32"), 16, "hidden_size = -1");
