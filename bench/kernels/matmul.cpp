@@ -82,9 +82,10 @@ int main(int argc, char** argv) {
     for (const Precision precision : {Precision::f32, Precision::bf16}) {
       const Ceilings ceilings = measure_arithmetic(threads, 0.05);
       const double peak = 1e9 * (precision == Precision::f32 ? ceilings.f32_gflops : ceilings.bf16_gflops);
+      const View weight = dense_view(w.data(), FormatId::f32, {s.n, s.k});
       const MatmulJob jobs[] = {linear_forward(x.data(), s.m, s.k, w.data(), s.n, nullptr, out.data()),
                                 linear_input_gradient(dy.data(), s.m, s.n, w.data(), s.k, out.data(), false),
-                                linear_weight_gradient(dy.data(), s.m, s.n, x.data(), s.k, out.data())};
+                                linear_weight_gradient(dy.data(), s.m, x.data(), weight, {w.data(), out.data()})};
       fmt::print("{:<20}{:<6}", fmt::format("{} x {} x {}", s.m, s.n, s.k),
                  precision == Precision::f32 ? "f32" : "bf16");
       for (const MatmulJob& job : jobs) {

@@ -96,10 +96,6 @@ int main(int argc, char** argv) {
     optimizer.step(kernels, pool,
                    {.lr = 1e-3, .weight_decay = 0.1, .grad_scale = clip_scale(norm, 1.0), .update = step},
                    gradients.get());
-    constexpr int64_t kPiece = 1 << 16;
-    pool.run((parameters.size() + kPiece - 1) / kPiece, [&](int64_t piece, int) {
-      std::fill_n(gradients.get() + piece * kPiece, std::min(kPiece, parameters.size() - piece * kPiece), 0.0f);
-    });
     if (step <= 2) continue;
     whole.push_back(now() - begin);
     update.push_back(now() - middle);

@@ -126,9 +126,9 @@ void gqa_backward(Exec& exec, const TrainSequences& sequences, const ModelSpec& 
     add_column_sums(exec, dk, t, k.width(), gradients.of(weights.k_bias));
     add_column_sums(exec, d.v, t, v.width(), gradients.of(weights.v_bias));
   }
-  const MatmulJob weight_jobs[] = {linear_weight_gradient(dq, t, q.width(), x, h, gradients.of(weights.q)),
-                                   linear_weight_gradient(dk, t, k.width(), x, h, gradients.of(weights.k)),
-                                   linear_weight_gradient(d.v, t, v.width(), x, h, gradients.of(weights.v))};
+  const MatmulJob weight_jobs[] = {linear_weight_gradient(dq, t, x, weights.q, gradients),
+                                   linear_weight_gradient(dk, t, x, weights.k, gradients),
+                                   linear_weight_gradient(d.v, t, x, weights.v, gradients)};
   matmul(exec, sequences.precision, weight_jobs);
   // one after the other: they add into the same rows
   const MatmulJob from_q = linear_input_gradient(dq, t, q.width(), weights.q.f32(), h, dx, false);
@@ -177,7 +177,7 @@ void train_attention_backward(Exec& exec, const TrainSequences& sequences, const
   const int64_t t = sequences.num_tokens(), width = a.num_heads * a.v_head_dim, h = spec.hidden_size;
   if (a.o_bias) add_column_sums(exec, dy, t, h, gradients.of(weights.o_bias));
   float* d_out = exec.arena.alloc<float>(t * width);
-  const MatmulJob jobs[] = {linear_weight_gradient(dy, t, h, saved.out, width, gradients.of(weights.o)),
+  const MatmulJob jobs[] = {linear_weight_gradient(dy, t, saved.out, weights.o, gradients),
                             linear_input_gradient(dy, t, h, weights.o.f32(), width, d_out, false)};
   matmul(exec, sequences.precision, jobs);
   const AttentionGradients d{.q = exec.arena.alloc<float>(t * a.num_heads * a.head_dim),

@@ -8,7 +8,7 @@
 namespace moxie {
 namespace {
 
-constexpr int64_t kLogitFloats = int64_t{8} << 20;  // 32 MiB
+constexpr int64_t kLogitFloats = int64_t{16} << 20;  // 64 MiB
 constexpr int64_t kFewestRows = 64, kMostRows = 1024;
 constexpr int64_t kColumnBlock = 64;  // of the embedding's gradient: a work item's part of every row
 
@@ -54,7 +54,9 @@ void head_loss(Exec& exec, Precision precision, const ModelSpec& spec, const Mod
   Arena::Scope scope(exec.arena);
   const auto num_rows = static_cast<int64_t>(loss.targets.size());
   const int64_t v = spec.vocab_size, h = spec.hidden_size;
-  const int64_t chunk = std::min(num_rows, std::clamp(kLogitFloats / v, kFewestRows, kMostRows));
+  const int64_t most = std::clamp(kLogitFloats / v, kFewestRows, kMostRows);
+  const int64_t num_chunks = std::max<int64_t>(1, (num_rows + most - 1) / most);
+  const int64_t chunk = (num_rows + num_chunks - 1) / num_chunks;
   float* logits = exec.arena.alloc<float>(chunk * v);
   const auto scale = static_cast<float>(loss.scale / spec.logits_scaling);  // the logits' gradient before scaling
   for (int64_t row = 0; row < num_rows; row += chunk) {
@@ -66,8 +68,10 @@ void head_loss(Exec& exec, Precision precision, const ModelSpec& spec, const Mod
     if (weights.lm_head_bias != nullptr) {
       add_column_sums(exec, logits, n, v, loss.gradients->of(weights.lm_head_bias));
     }
+    Gradients gradients = *loss.gradients;
+    gradients.anew = gradients.anew && row == 0;
     const MatmulJob jobs[] = {
-        linear_weight_gradient(logits, n, v, x, h, loss.gradients->of(weights.lm_head)),
+        linear_weight_gradient(logits, n, x, weights.lm_head, gradients),
         linear_input_gradient(logits, n, v, weights.lm_head.f32(), h, loss.d_normed + row * h, false)};
     matmul(exec, precision, jobs);
   }

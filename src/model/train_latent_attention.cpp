@@ -125,7 +125,7 @@ void latent_backward(Exec& exec, const TrainSequences& sequences, const ModelSpe
   const NormParams kv_norm = latent_norm(spec, weights.kv_a_norm);
   norm_forward(exec, kv_norm, saved.kv_latent, n.kv_row(), n.t, n.latent, normed, n.latent);
   const MatmulJob kv_jobs[] = {
-      linear_weight_gradient(d_kv, n.t, n.kv_width(), normed, n.latent, gradients.of(weights.kv_b)),
+      linear_weight_gradient(d_kv, n.t, normed, weights.kv_b, gradients),
       linear_input_gradient(d_kv, n.t, n.kv_width(), weights.kv_b.f32(), n.latent, d_normed, false)};
   matmul(exec, precision, kv_jobs);
   for (int64_t t = 0; t < n.t; ++t) std::fill_n(d_kv_latent + t * n.kv_row(), n.latent, 0.0f);
@@ -139,7 +139,7 @@ void latent_backward(Exec& exec, const TrainSequences& sequences, const ModelSpe
     const NormParams q_norm = latent_norm(spec, weights.q_a_norm);
     norm_forward(exec, q_norm, saved.q_latent, n.q_latent, n.t, n.q_latent, normed, n.q_latent);
     const MatmulJob q_jobs[] = {
-        linear_weight_gradient(d.q, n.t, n.q_width(), normed, n.q_latent, gradients.of(weights.q)),
+        linear_weight_gradient(d.q, n.t, normed, weights.q, gradients),
         linear_input_gradient(d.q, n.t, n.q_width(), weights.q.f32(), n.q_latent, d_normed, false)};
     matmul(exec, precision, q_jobs);
     float* d_q_latent = exec.arena.alloc<float>(n.t * n.q_latent);
@@ -148,10 +148,9 @@ void latent_backward(Exec& exec, const TrainSequences& sequences, const ModelSpe
                   n.q_latent, gradients.of(weights.q_a_norm), nullptr);
     d_down = d_q_latent;
   }
-  const MatmulJob jobs[] = {
-      linear_weight_gradient(d_down, n.t, first_width, x, n.hidden, gradients.of(first)),
-      linear_weight_gradient(d_kv_latent, n.t, n.kv_row(), x, n.hidden, gradients.of(weights.kv_a)),
-      linear_input_gradient(d_down, n.t, first_width, first.f32(), n.hidden, dx, false)};
+  const MatmulJob jobs[] = {linear_weight_gradient(d_down, n.t, x, first, gradients),
+                            linear_weight_gradient(d_kv_latent, n.t, x, weights.kv_a, gradients),
+                            linear_input_gradient(d_down, n.t, first_width, first.f32(), n.hidden, dx, false)};
   matmul(exec, precision, jobs);
   const MatmulJob last = linear_input_gradient(d_kv_latent, n.t, n.kv_row(), weights.kv_a.f32(), n.hidden, dx, true);
   matmul(exec, precision, {&last, 1});

@@ -77,6 +77,7 @@ struct TrainModel::Impl {
   }
 
   TrainRun start(const TrainBatch& batch, const TrainOptions& options, bool training);
+  void zero_sums(float* gradients);
   void make_tables(int64_t length);
   const float* forward(const TrainRun& run, const TrainBatch& batch, const AuxLoss& aux, std::vector<MoeStats>& stats,
                        TrainResult& result);
@@ -156,6 +157,21 @@ TrainRun TrainModel::Impl::start(const TrainBatch& batch, const TrainOptions& op
           .dropout_rate = training ? options.dropout : 0,
           .normed = arena.alloc<float>(num_tokens * spec.hidden_size),
           .y = arena.alloc<float>(num_tokens * spec.hidden_size)};
+}
+
+// Zeroes what is added up in pieces, or left out (a router, by hash): all gradients but those that a product writes.
+void TrainModel::Impl::zero_sums(float* gradients) {
+  constexpr int64_t kPiece = 1 << 16;
+  for (const Parameter& parameter : parameters.list()) {
+    const bool product =
+        parameter.kind == ParameterKind::embedding ? spec.tie_word_embeddings : parameter.kind == ParameterKind::matrix;
+    if (product) continue;
+    const int64_t size = parameter.shape.num_elems();
+    exec.pool.run((size + kPiece - 1) / kPiece, [&](int64_t piece, int) {
+      const int64_t begin = piece * kPiece;
+      std::fill_n(gradients + parameter.offset + begin, std::min(kPiece, size - begin), 0.0f);
+    });
+  }
 }
 
 // Embedding and layers, everything kept that backward needs; returns what the last layer gave [T, H].
@@ -247,7 +263,9 @@ TrainResult TrainModel::forward_backward(const TrainBatch& batch, const TrainOpt
   Impl& m = *impl_;
   MOXIE_CHECK(stats.size() == static_cast<size_t>(m.spec.num_layers) && !batch.targets.empty());
   const TrainRun run = m.start(batch, options, true);
-  const Gradients into = m.parameters.gradients(gradients);
+  Gradients into = m.parameters.gradients(gradients);
+  into.anew = options.micro_batch == 0;
+  if (into.anew) m.zero_sums(gradients);
   TrainResult result{.num_targets = count_targets(batch.targets)};
   float* dx = m.arena.alloc<float>(run.floats());
   const float* x = m.forward(run, batch, options.aux, stats, result);

@@ -26,7 +26,7 @@ struct TrainOptions {
   float dropout = 0;        // on the embedding and on both branches of every layer
   uint64_t seed = 0;        // of noise and dropout
   int64_t step = 0;         // counts into the random streams
-  int64_t micro_batch = 0;  // index of this micro batch within the step
+  int64_t micro_batch = 0;  // index of this micro batch within the step; 0 starts the gradient anew
   int64_t num_micro_batches = 1;
   double loss_scale =
       0;  // weight of each target's loss in the gradient: 1 / targets of the whole step; 0: 1 / targets here
@@ -49,7 +49,8 @@ class TrainModel {
   TrainModel(const Parameters& parameters, const KernelSet& kernels, ThreadPool& pool);
   ~TrainModel();
 
-  /// Loss of the batch, and its gradient added to `gradients` (a block of the layout). Adds each MoE layer's routing to
+  /// Loss of the batch, and its gradient in `gradients` (a block of the layout): micro batch 0 overwrites what stood
+  /// there, later ones add to it. Adds each MoE layer's routing to
   /// `stats` (one a layer, reset by the caller at the start of a step: for AuxScope::global_batch they are the counts
   /// of the step so far).
   TrainResult forward_backward(const TrainBatch& batch, const TrainOptions& options, float* gradients,

@@ -24,7 +24,6 @@ std::span<ExpertUnit> expert_units(Arena& arena, const MoeSpec& spec, const MoeW
   const TokenPermutation& p = saved.permutation;
   for (int64_t e = 0; e < spec.num_experts; ++e) {
     const int64_t begin = p.expert_begin[e], end = p.expert_begin[e + 1];
-    if (begin == end) continue;
     const Expert& expert = weights.bank.experts[static_cast<size_t>(e)];
     const int64_t at = begin * expert.gate.shape[0];
     add(expert, p.token_of + begin, end - begin, saved.gate + at, saved.up + at);

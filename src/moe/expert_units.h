@@ -38,7 +38,8 @@ inline int64_t stride_of(const View& weight) {
 
 inline constexpr int64_t kUnitRows = 16;  // rows of one work item: fewer would cost more to hand out than to run
 
-/// The units of a block whose routing and saved buffers stand; scratch pointers are null. In the arena.
+/// The units of a block whose routing and saved buffers stand, experts without rows among them (their gradient is
+/// zero, and someone has to write it); scratch pointers are null. In the arena.
 std::span<ExpertUnit> expert_units(Arena& arena, const MoeSpec& spec, const MoeWeights& weights, const MoeSaved& saved,
                                    int64_t num_tokens);
 

@@ -29,16 +29,17 @@ float sigmoid(float x) {
   return 1 / (1 + std::exp(-x));
 }
 
-// dw [n, k] += sum over rows of d [rows, n]^T in [rows, k]; both operands are k-major over rows.
-MatmulJob weight_gradient(const MatmulOperand& d, const MatmulOperand& in, int64_t num_rows, const View& w, float* dw) {
+// dw [n, k] = [dw +] sum over rows of d [rows, n]^T in [rows, k]; both operands are k-major over rows.
+MatmulJob weight_gradient(const MatmulOperand& d, const MatmulOperand& in, int64_t num_rows, const View& w,
+                          const Gradients& gradients) {
   return {.a = d,
           .b = in,
           .m = w.shape[0],
           .n = w.shape[1],
           .k = num_rows,
-          .c = dw,
+          .c = gradients.of(w),
           .c_stride = stride_of(w),
-          .accumulate = true};
+          .accumulate = !gradients.anew};
 }
 
 // dx [rows, k] = [dx +] d [rows, n] w [n, k]
@@ -107,9 +108,9 @@ void products_backward(const Backward& b, MatmulJob* jobs) {
     const auto of_rows = [&](const float* data) {
       return MatmulOperand{.data = data, .stride = unit.width, .k_major = true};
     };
-    jobs[num_jobs++] = weight_gradient(dy, of_rows(unit.hidden), rows, expert.down, b.gradients.of(expert.down));
-    jobs[num_jobs++] = weight_gradient(of_rows(unit.gate), x, rows, expert.gate, b.gradients.of(expert.gate));
-    jobs[num_jobs++] = weight_gradient(of_rows(unit.up), x, rows, expert.up, b.gradients.of(expert.up));
+    jobs[num_jobs++] = weight_gradient(dy, of_rows(unit.hidden), rows, expert.down, b.gradients);
+    jobs[num_jobs++] = weight_gradient(of_rows(unit.gate), x, rows, expert.gate, b.gradients);
+    jobs[num_jobs++] = weight_gradient(of_rows(unit.up), x, rows, expert.up, b.gradients);
     jobs[num_jobs++] =
         input_gradient({.data = unit.gate, .stride = unit.width}, rows, expert.gate, unit.out, unit.adds);
   }
@@ -158,9 +159,8 @@ void shared_gate_backward(const Backward& b, const float* weight, float* d_weigh
     d_weight[t] *= weight[t] * (1 - weight[t]);
     b.exec().kernels.add_scaled(w.f32(), d_weight[t], b.hidden, b.dx + t * b.hidden);
   });
-  const MatmulJob job =
-      weight_gradient({.data = d_weight, .stride = 1, .k_major = true},
-                      {.data = b.x, .stride = b.hidden, .k_major = true}, num_tokens, w, b.gradients.of(w));
+  const MatmulJob job = weight_gradient({.data = d_weight, .stride = 1, .k_major = true},
+                                        {.data = b.x, .stride = b.hidden, .k_major = true}, num_tokens, w, b.gradients);
   matmul(b.exec(), Precision::f32, {&job, 1});
 }
 
@@ -194,7 +194,7 @@ void through_router(const Backward& b, const float* d_row_weight, float* d_logit
   const MatmulOperand x{.data = jittered ? b.saved.router_x : b.x, .stride = b.hidden, .k_major = true};
   const auto backward = [&](const View& w, const float* d, bool accumulate) {
     const MatmulJob jobs[] = {
-        weight_gradient({.data = d, .stride = num_experts, .k_major = true}, x, num_tokens, w, b.gradients.of(w)),
+        weight_gradient({.data = d, .stride = num_experts, .k_major = true}, x, num_tokens, w, b.gradients),
         input_gradient({.data = d, .stride = num_experts}, num_tokens, w, dx, accumulate)};
     matmul(b.exec(), Precision::f32, jobs);
   };

@@ -9,6 +9,7 @@ namespace moxie {
 struct Gradients {
   const float* values = nullptr;  // the block that weights point into
   float* gradients = nullptr;     // the block beside it
+  bool anew = false;  // products write the gradient of their weight, whatever stood there; false: they add to it
 
   float* of(const float* weight) const { return weight == nullptr ? nullptr : gradients + (weight - values); }
   float* of(const View& weight) const { return weight.empty() ? nullptr : of(weight.f32()); }

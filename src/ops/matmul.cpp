@@ -6,7 +6,7 @@
 namespace moxie {
 namespace {
 
-constexpr int64_t kBlockRows = 192, kBlockColumns = 512;  // of one work item: what it packs fits into L2
+constexpr int64_t kBlockRows = 264, kBlockColumns = 512;  // of one work item: what it packs fits into L2
 
 struct PlannedJob {
   const MatmulJob* job;
@@ -87,15 +87,17 @@ MatmulJob linear_input_gradient(const float* dy, int64_t num_rows, int64_t n, co
           .accumulate = accumulate};
 }
 
-MatmulJob linear_weight_gradient(const float* dy, int64_t num_rows, int64_t n, const float* x, int64_t k, float* dw) {
+MatmulJob linear_weight_gradient(const float* dy, int64_t num_rows, const float* x, const View& w,
+                                 const Gradients& gradients) {
+  const int64_t n = w.shape[0], k = w.shape[1];
   return {.a = {.data = dy, .stride = n, .k_major = true},
           .b = {.data = x, .stride = k, .k_major = true},
           .m = n,
           .n = k,
           .k = num_rows,
-          .c = dw,
+          .c = gradients.of(w),
           .c_stride = k,
-          .accumulate = true};
+          .accumulate = !gradients.anew};
 }
 
 void add_column_sums(Exec& exec, const float* dy, int64_t num_rows, int64_t n, float* db) {

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "ops/exec.h"
+#include "ops/gradients.h"
 
 namespace moxie {
 
@@ -28,8 +29,9 @@ MatmulJob linear_forward(const float* x, int64_t num_rows, int64_t k, const floa
 /// dx [num_rows, k] = [dx +] dy [num_rows, n] w [n, k].
 MatmulJob linear_input_gradient(const float* dy, int64_t num_rows, int64_t n, const float* w, int64_t k, float* dx,
                                 bool accumulate);
-/// dw [n, k] += dy [num_rows, n]^T x [num_rows, k].
-MatmulJob linear_weight_gradient(const float* dy, int64_t num_rows, int64_t n, const float* x, int64_t k, float* dw);
+/// dw [n, k] = [dw +] dy [num_rows, n]^T x [num_rows, k], for w [n, k]: added to unless `gradients` starts anew.
+MatmulJob linear_weight_gradient(const float* dy, int64_t num_rows, const float* x, const View& w,
+                                 const Gradients& gradients);
 
 /// db [n] += column sums of dy [num_rows, n], rows in order.
 void add_column_sums(Exec& exec, const float* dy, int64_t num_rows, int64_t n, float* db);

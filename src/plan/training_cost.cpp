@@ -10,9 +10,9 @@ namespace {
 constexpr double kFloat = 4;
 // As the loop cuts its work: rows of logits at once (model/train_head.cpp), queries of a block of attention
 // (ops/train_attention.cpp), and the packed panels of a product (kernels/cpu/matmul.h).
-constexpr int64_t kLogitFloats = int64_t{8} << 20, kFewestRows = 64, kMostRows = 1024;
+constexpr int64_t kLogitFloats = int64_t{16} << 20, kFewestRows = 64, kMostRows = 1024;
 constexpr int64_t kQueryBlock = 64;
-constexpr double kPanelBytes = (192 + 512) * 192 * kFloat;
+constexpr double kPanelBytes = (264 + 512) * 192 * kFloat;
 
 // Floats of one token, or of one layer of one, by what they are for.
 struct LayerFloats {
@@ -114,8 +114,9 @@ TrainMemory train_memory(const ModelSpec& spec, const TrainShape& shape) {
     memory.temporary = std::max(memory.temporary, token_bytes * std::max(floats.backward, floats.forward - kept_later));
     kept_later += floats.attention + floats.experts + floats.router + 2 * hidden;
   }
-  const int64_t rows =
-      std::min(shape.batch * shape.length, std::clamp(kLogitFloats / spec.vocab_size, kFewestRows, kMostRows));
+  const int64_t most = std::clamp(kLogitFloats / spec.vocab_size, kFewestRows, kMostRows);
+  const int64_t num_chunks = std::max<int64_t>(1, (shape.batch * shape.length + most - 1) / most);
+  const int64_t rows = (shape.batch * shape.length + num_chunks - 1) / num_chunks;
   const double head = static_cast<double>(rows * spec.vocab_size) * kFloat + token_bytes;
   memory.temporary = std::max(memory.temporary, head);
   const double scores = 2 * static_cast<double>(kQueryBlock * (shape.length + 16)) * kFloat;

@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 namespace moxie {
 
@@ -44,12 +43,6 @@ void Stepper::fill_micro_batch(int64_t first_sample) {
 
 Stepper::Pass Stepper::compute(int64_t step) {
   const LoopConfig& train = config_.train;
-  constexpr int64_t kChunk = 1 << 18;
-  const int64_t size = parameters_.size();
-  pool_.run((size + kChunk - 1) / kChunk, [&](int64_t item, int) {
-    const int64_t begin = item * kChunk, count = std::min(kChunk, size - begin);
-    std::memset(gradients_.get() + begin, 0, static_cast<size_t>(count) * sizeof(float));
-  });
   for (size_t layer = 0; layer < stats_.size(); ++layer) {
     const MoeSpec& ffn = config_.spec.layers[layer].ffn;
     stats_[layer].reset(ffn.routed ? ffn.num_experts : 0);

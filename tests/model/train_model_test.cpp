@@ -233,7 +233,6 @@ TEST(TrainModel, micro_batches_add_up_to_the_batch) {
   TrainOptions options = plain_options();
   const TrainResult all = trainer.run(whole, options);
   const std::vector<float> expected = trainer.gradient_copy();
-  std::fill_n(trainer.gradients.get(), trainer.parameters.size(), 0.0f);
   trainer.reset_stats();
   options.num_micro_batches = 2;
   options.loss_scale = 1 / static_cast<double>(all.num_targets);

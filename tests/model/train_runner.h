@@ -57,7 +57,9 @@ class Trainer {
 
   /// Gradients of one batch (earlier ones are forgotten).
   TrainResult run(const Batch& batch, const TrainOptions& options) {
-    std::fill_n(gradients.get(), parameters.size(), 0.0f);
+    for (const Parameter& parameter : parameters.list()) {  // nothing of what stood there may show
+      std::fill_n(gradients.get() + parameter.offset, parameter.shape.num_elems(), std::nanf(""));
+    }
     reset_stats();
     return model.forward_backward(batch.view(), options, gradients.get(), stats);
   }

@@ -13,7 +13,7 @@ namespace moxie::cpu {
 namespace {
 
 constexpr int64_t kPanelSteps = 192;     // steps of k copied at once: a panel of b stays in L1
-constexpr int64_t kMatmulRows = 192;     // of a, and
+constexpr int64_t kMatmulRows = 264;     // of a, and
 constexpr int64_t kMatmulColumns = 512;  // of b, copied at once: together they stay in L2
 
 // How a product multiplies: a step is one 32-bit unit of each operand.
