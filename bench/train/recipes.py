@@ -25,6 +25,11 @@ def aux(form, scope="micro_batch", coef=0.01):
     return {"balance.form": form, "balance.scope": scope, "balance.coef": coef}
 
 
+def bias(rule, rate, schedule="constant"):
+    return (f"bias-{rule}-{rate}-{schedule}", SIGMOID,
+            {"balance.bias_rule": rule, "balance.bias_rate": rate, "balance.bias_schedule": schedule})
+
+
 # Recipe -> (what it asks, [(run, config, overrides)]). An override set to TWIN makes the dense twin.
 TWIN = "--twin"
 RECIPES = {
@@ -36,9 +41,8 @@ RECIPES = {
            [("softmax-none", DOMAINS, {"balance.coef": 0}), ("softmax-aux", DOMAINS, {}),
             ("sigmoid-none", SIGMOID, BIAS_OFF), ("sigmoid-bias", SIGMOID, {})]),
     "R5": ("Aux loss against bias, rules, rates and scopes",
-           [(f"bias-sign-{rate}", SIGMOID, {"balance.bias_rate": rate}) for rate in (0.001, 0.003, 0.01, 0.03)] +
-           [(f"bias-proportional-{rate}", SIGMOID, {"balance.bias_rule": "proportional", "balance.bias_rate": rate})
-            for rate in (0.003, 0.03)] +
+           [bias("sign", rate) for rate in (0.001, 0.003, 0.01)] + [bias("sign", 0.01, "lr")] +
+           [bias("proportional", 0.03)] + [bias("proportional", rate, "lr") for rate in (0.003, 0.1)] +
            [(f"aux-{form}", DOMAINS, aux(form)) for form in ("megablocks", "switch_top1", "transformers")] +
            [(f"aux-deepseek-{scope}", SIGMOID, {**aux("deepseek", scope, 0.003), **BIAS_OFF})
             for scope in ("sequence", "micro_batch")] +

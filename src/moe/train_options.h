@@ -52,8 +52,13 @@ struct AuxLoss {
 
 /// Aux-loss-free balance: the selection bias moves after each step by the load of the whole batch (arXiv 2408.15664).
 enum class BiasRule { none, sign, proportional };
+enum class BiasSchedule {
+  constant,
+  lr,  // the rate falls as the learning rate does after its warm-up: a router that settles needs small steps
+};
 struct BiasUpdate {
   BiasRule rule = BiasRule::none;
+  BiasSchedule schedule = BiasSchedule::constant;
   float rate = 1e-3f;  // b_i += rate * sign(mean - c_i), or rate * (mean - c_i) / mean
 };
 

@@ -66,7 +66,7 @@ struct TrainConfig {
   LoopConfig train;
   RouterTraining router;  // [router] choice, noise, jitter, capacity_factor, overflow, priority
   AuxLoss aux;            // [balance] form, scope, coef, z_coef
-  BiasUpdate bias;        // [balance] bias_rule, bias_rate
+  BiasUpdate bias;        // [balance] bias_rule, bias_rate, bias_schedule
 };
 
 /// Reads FILE and applies overrides ("train.steps=2000", "model.num_experts=32"; a bare word is a string, data.domains
@@ -101,5 +101,8 @@ TwinSizes twin_sizes(const ModelSpec& model, const ModelSpec& twin);
 
 /// Learning rate of step 1, 2, ... (the first step is 1).
 double learning_rate(const LoopConfig& config, int64_t step);
+
+/// The learning rate over its peak, 1 during the warm-up.
+double rate_decay(const LoopConfig& config, int64_t step);
 
 }  // namespace moxie

@@ -63,6 +63,7 @@ void balance_fields(Fields& fields, AuxLoss& aux, BiasUpdate& bias) {
   fields.number("z_coef", aux.z_coef, {0, 1e6, true});
   fields.one_of("bias_rule", bias.rule, {"none", "sign", "proportional"});
   fields.number("bias_rate", bias.rate, {0, 1e6});
+  fields.one_of("bias_schedule", bias.schedule, {"constant", "lr"});
 }
 
 void data_fields(Fields& fields, DataConfig& data) {

@@ -38,7 +38,8 @@ json::Value balance_json(const TrainConfig& config) {
   out.set("form", form_name(config.aux.form)).set("scope", kScopes[static_cast<size_t>(config.aux.scope)]);
   out.set("coef", shortest(config.aux.coef)).set("z_coef", shortest(config.aux.z_coef));
   out.set("bias_rule", kRules[static_cast<size_t>(config.bias.rule)]);
-  return out.set("bias_rate", shortest(config.bias.rate));
+  out.set("bias_rate", shortest(config.bias.rate));
+  return out.set("bias_schedule", config.bias.schedule == BiasSchedule::lr ? "lr" : "constant");
 }
 
 json::Value router_json(const RouterTraining& router) {

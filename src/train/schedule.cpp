@@ -7,11 +7,18 @@
 #include "train/config.h"
 
 namespace moxie {
+namespace {
+
+double warmup_steps(const LoopConfig& config) {
+  return std::round(config.warmup < 1 ? config.warmup * static_cast<double>(config.steps) : config.warmup);
+}
+
+}  // namespace
 
 double learning_rate(const LoopConfig& config, int64_t step) {
   MOXIE_CHECK(step >= 1);
   const auto steps = static_cast<double>(config.steps);
-  const double warmup = std::round(config.warmup < 1 ? config.warmup * steps : config.warmup);
+  const double warmup = warmup_steps(config);
   const auto now = std::min(static_cast<double>(step), steps);
   if (now <= warmup) return config.lr * now / warmup;
   const auto toward_min = [&](double kept) { return config.min_lr + (config.lr - config.min_lr) * kept; };
@@ -27,6 +34,10 @@ double learning_rate(const LoopConfig& config, int64_t step) {
       return toward_min(std::min(1.0, (steps - now) / std::max(1.0, std::round(config.decay * steps))));
   }
   return config.lr;
+}
+
+double rate_decay(const LoopConfig& config, int64_t step) {
+  return static_cast<double>(step) <= warmup_steps(config) ? 1 : learning_rate(config, step) / config.lr;
 }
 
 }  // namespace moxie

@@ -103,12 +103,14 @@ bool Stepper::judge(const TrainState& state, int64_t step, Pass& pass, StepResul
   return pass.finite();
 }
 
-void Stepper::balance() {
+void Stepper::balance(int64_t step) {
   if (config_.bias.rule == BiasRule::none) return;
+  BiasUpdate update = config_.bias;
+  if (update.schedule == BiasSchedule::lr) update.rate *= static_cast<float>(rate_decay(config_.train, step));
   for (const Parameter& parameter : parameters_.list()) {
     if (parameter.kind != ParameterKind::selection_bias) continue;
     const MoeStats& stats = stats_[static_cast<size_t>(parameter.layer)];
-    update_selection_bias(config_.bias, stats.tokens_per_expert.data(), parameter.shape.num_elems(),
+    update_selection_bias(update, stats.tokens_per_expert.data(), parameter.shape.num_elems(),
                           parameters_.values() + parameter.offset);
   }
 }
@@ -150,7 +152,7 @@ StepResult Stepper::run(TrainState& state) {
                    .grad_scale = clip_scale(pass.norm, train.clip),
                    .update = state.updates},
                   gradients_.get());
-  balance();
+  balance(step);
   for (RunEvent& event : watch_collapse(state, config_, stats_)) result.events.push_back(std::move(event));
   return result;
 }

@@ -48,7 +48,7 @@ class Stepper {
   std::string first_fault() const;
   /// False: the step is bad and told so in result.events; the weights must not move.
   bool judge(const TrainState& state, int64_t step, Pass& pass, StepResult& result);
-  void balance();
+  void balance(int64_t step);
 
   const TrainConfig& config_;
   const TrainData& data_;

@@ -149,6 +149,31 @@ TEST_F(LoopTest, selection_biases_come_back_too) {
   EXPECT_GT(moved, 0);
 }
 
+TEST_F(LoopTest, selection_biases_move_less_as_the_learning_rate_falls) {
+  const auto largest_bias = [&](const char* name, const char* schedule) {
+    Watcher watcher;
+    run(config(name, {"model.model_type=glm4_moe", "model.n_routed_experts=4", "model.n_shared_experts=0",
+                      "model.first_k_dense_replace=0", "model.n_group=1", "model.topk_group=1",
+                      "model.routed_scaling_factor=1.0", "train.schedule=linear", "train.min_lr=0", "train.warmup=0",
+                      "balance.bias_rule=sign", "balance.bias_rate=0.01", "balance.coef=0.0",
+                      std::string("balance.bias_schedule=") + schedule}),
+        watcher);
+    const Checkpoint model = Checkpoint::open(path(std::string(name) + "/model"));
+    const float* bias = model.find("model.layers.0.mlp.gate.e_score_correction_bias")->view.f32();
+    return std::max(std::abs(*std::max_element(bias, bias + 4)), std::abs(*std::min_element(bias, bias + 4)));
+  };
+  LoopConfig loop;
+  loop.steps = config("steps").train.steps;
+  loop.schedule = Schedule::linear;
+  loop.warmup = 0;
+  double furthest = 0;  // always in one direction
+  for (int64_t step = 1; step <= loop.steps; ++step) furthest += 0.01 * rate_decay(loop, step);
+  const float falling = largest_bias("falling", "lr"), constant = largest_bias("constant", "constant");
+  EXPECT_GT(falling, 0);
+  EXPECT_LE(falling, furthest * (1 + 1e-5));
+  EXPECT_NE(falling, constant);
+}
+
 TEST_F(LoopTest, threads_do_not_change_what_is_told) {
   Watcher one, two;
   run(config("one"), one, "none", 1);

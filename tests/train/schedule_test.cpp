@@ -51,6 +51,14 @@ TEST(Schedule, holds_until_the_last_share_in_wsd) {
   EXPECT_DOUBLE_EQ(learning_rate(config, 99), 0.55);
 }
 
+TEST(Schedule, gives_the_decay_without_the_warm_up) {
+  const LoopConfig config = loop(Schedule::linear);
+  EXPECT_EQ(rate_decay(config, 1), 1);
+  EXPECT_EQ(rate_decay(config, 10), 1);
+  EXPECT_DOUBLE_EQ(rate_decay(config, 35), 0.775);
+  EXPECT_DOUBLE_EQ(rate_decay(config, 110), 0.1);
+}
+
 TEST(Schedule, may_be_warm_up_alone) {
   LoopConfig config = loop(Schedule::cosine);
   config.warmup = 110;
