@@ -63,7 +63,7 @@ void encode_with_min(const float* x, const float* importance, uint8_t* block) no
   float clean[32], weight[32];
   prepare(x, importance, 32, -kF16Max, (kMaxQ - 1) * kF16Max, clean, weight);
   const ScaleMin fit = fit_scale_min<kMaxQ, 32, false>(clean, weight);
-  const uint16_t bits = scale_to_f16(fit.scale), min_bits = scale_to_f16(-fit.min);
+  const uint16_t bits = scale_to_f16(fit.scale), min_bits = f32_to_f16(clamp(-fit.min, -kF16Max, kF16Max));
   const float scale = f16_to_f32(bits), offset = f16_to_f32(min_bits);
   const float inverse = scale != 0 ? 1.0f / scale : 0;
   uint32_t codes[32];

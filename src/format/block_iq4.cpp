@@ -70,7 +70,10 @@ void unpack_iq4_xs(const uint8_t* block, IntBlock* out) noexcept {
 void encode_iq4_nl(const float* x, const float* importance, uint8_t* block) noexcept {
   float clean[32], weight[32];
   prepare(x, importance, 32, -113 * kF16Max, 113 * kF16Max, clean, weight);
-  const uint16_t bits = scale_to_f16(fit_scale<Iq4Levels, 32>(clean, weight));
+  uint16_t bits = scale_to_f16(fit_scale<Iq4Levels, 32>(clean, weight));
+  // No level is zero: with the smallest steps of f16 a block may lie nearer to zero than to any level.
+  const float error = scale_error<Iq4Levels, 32>(clean, weight, f16_to_f32(bits));
+  if (error > scale_error<Iq4Levels, 32>(clean, weight, 0)) bits = 0;
   store_u16(block, bits);
   pack_levels(clean, f16_to_f32(bits), block + 2);
 }
