@@ -52,6 +52,9 @@ enum class FormatId : uint8_t {
   iq4_xs,
   mxfp4_block,  // the numbers of mxfp4, scale and nibbles of a block side by side
   nvfp4,        // 64 x e2m1, one unsigned e4m3 scale for each 16
+  // Rows of activations for integer products (kernels/activation.h); in no file.
+  x8_b32,
+  x8_b256,
 };
 
 /// Layout of one format: `block_elems` elements take `block_bytes` bytes (of the main array, for mxfp4).

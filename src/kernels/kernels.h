@@ -25,11 +25,16 @@ constexpr int64_t gemm_column_block(int64_t num_rows) {
   return num_rows <= kDirectRows ? 72 : 192;
 }
 
+/// Columns that a gemm call takes at a time: calls should have a multiple of it.
+constexpr int64_t gemm_column_tile(FormatId weight) {
+  return weight >= FormatId::q4_0 && weight <= FormatId::nvfp4 ? 32 : 24;
+}
+
 /// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.
 struct WeightRef {
   const void* data = nullptr;
   int64_t row_bytes = 0;
-  FormatId format = FormatId::f32;  // f32, bf16, f16, mxfp4
+  FormatId format = FormatId::f32;  // f32, bf16, f16, mxfp4, block formats (format/block.h)
   const void* scales = nullptr;     // mxfp4: one e8m0 byte a block of 32
   int64_t scale_row_bytes = 0;
 };
@@ -126,9 +131,10 @@ struct KernelSet {
   std::string_view name;     // "ref", "avx2", "avx512", "avx512bf16"
   std::string_view summary;  // one line for `doctor`
 
-  /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot).
+  /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot, x8_b32 or
+  /// x8_b256 where it multiplies block formats by integers).
   FormatId (*activation_format)(FormatId weight) noexcept;
-  /// Rows of f32 into an activation format (f32: a copy; bf16: nearest, ties to even).
+  /// Rows of f32 into an activation format (f32: a copy; bf16, x8: nearest, ties to even).
   void (*encode_row)(FormatId to, const float* x, int64_t k, void* out) noexcept;
   /// A row of any computable format (f32, bf16, f16, mxfp4 with its scales) into f32, exactly.
   void (*decode_row)(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept;

@@ -1,6 +1,7 @@
 #include "moe/experts.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace moxie {
 namespace {
@@ -31,13 +32,13 @@ struct Scratch {
   char* of(int worker) const { return base + worker * bytes; }
 };
 
-// Cuts `columns(run)` of each run in blocks; returns the number of work items.
-template <typename Columns>
-int64_t plan_items(const Exec& exec, std::span<PlannedRun> runs, Columns columns) {
+// Cuts `columns(run)` of each run in blocks of whole `tile(run)`; returns the number of work items.
+template <typename Columns, typename Tile>
+int64_t plan_items(const Exec& exec, std::span<PlannedRun> runs, Columns columns, Tile tile) {
   int64_t num_items = 0;
   for (PlannedRun& run : runs) {
     const int64_t n = columns(run);
-    run.block = column_block(exec, run.run->num_rows, n, static_cast<int64_t>(runs.size()));
+    run.block = column_block(exec, run.run->num_rows, n, static_cast<int64_t>(runs.size()), tile(run));
     run.item_begin = num_items;
     num_items += (n + run.block - 1) / run.block;
   }
@@ -134,7 +135,13 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
     largest_k = std::max(largest_k, hidden_size);
   }
 
-  int64_t num_items = plan_items(exec, runs, [](const PlannedRun& run) { return run.run->expert->gate.shape[0]; });
+  int64_t num_items = plan_items(
+      exec, runs, [](const PlannedRun& run) { return run.run->expert->gate.shape[0]; },
+      [](const PlannedRun& run) {  // an item writes whole blocks of the hidden rows
+        const Expert& expert = *run.run->expert;
+        return std::lcm(std::max(gemm_column_tile(expert.gate.format), gemm_column_tile(expert.up.format)),
+                        static_cast<int64_t>(format_info(run.hidden_format).block_elems));
+      });
   int64_t widest = 0;
   for (const PlannedRun& run : runs) widest = std::max(widest, run.block);
   Scratch scratch{};
@@ -150,7 +157,9 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
     hidden_columns(exec, run, activation, begin, end, scratch.of(worker), scratch.gemm_bytes);
   });
 
-  num_items = plan_items(exec, runs, [](const PlannedRun& run) { return run.run->expert->down.shape[0]; });
+  num_items = plan_items(
+      exec, runs, [](const PlannedRun& run) { return run.run->expert->down.shape[0]; },
+      [](const PlannedRun& run) { return gemm_column_tile(run.run->expert->down.format); });
   exec.pool.run(num_items, [&](int64_t item, int worker) {
     const PlannedRun& run = run_of_item(runs, item);
     const View& down = run.run->expert->down;

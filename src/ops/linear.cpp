@@ -6,30 +6,31 @@ namespace moxie {
 namespace {
 
 constexpr int64_t kItemsPerThread = 8;
-constexpr int64_t kSmallestBlock = 24;  // a few register tiles
 
 }  // namespace
 
-int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs) {
+int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs, int64_t tile) {
   const int64_t items = std::max<int64_t>(1, kItemsPerThread * exec.pool.size() / num_jobs);
   const int64_t block = (num_columns + items - 1) / items;
-  return std::clamp((block + kSmallestBlock - 1) / kSmallestBlock * kSmallestBlock, kSmallestBlock,
-                    gemm_column_block(num_rows));
+  const int64_t most = std::max(tile, gemm_column_block(num_rows) / tile * tile);
+  return std::clamp((block + tile - 1) / tile * tile, tile, most);
 }
 
 Rows::Encoded Rows::as(Exec& exec, FormatId format) {
   if (format == FormatId::f32) return {x_, k_ * static_cast<int64_t>(sizeof(float))};
-  MOXIE_CHECK(format == FormatId::bf16);
-  const int64_t bytes = k_ * 2;
-  if (bf16_ == nullptr) {
+  Form* form = forms_.data();
+  while (form->rows.data != nullptr && form->format != format) ++form;
+  MOXIE_CHECK(form < forms_.data() + forms_.size());
+  if (form->rows.data == nullptr) {
+    const int64_t bytes = row_bytes(format, k_);
     auto* out = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(num_rows_ * bytes)));
     const auto encode = [&](int64_t row, int) {
-      exec.kernels.encode_row(FormatId::bf16, x_ + row * k_, k_, out + row * bytes);
+      exec.kernels.encode_row(format, x_ + row * k_, k_, out + row * bytes);
     };
     for_rows(exec, num_rows_, encode);
-    bf16_ = out;
+    *form = {format, {out, bytes}};
   }
-  return {bf16_, bytes};
+  return form->rows;
 }
 
 void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact) {
@@ -45,7 +46,8 @@ void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     const View& w = jobs[i].w;
     MOXIE_CHECK(w.shape.rank() == 2 && w.shape[1] == x.k());
-    const int64_t block = column_block(exec, x.num_rows(), w.shape[0], static_cast<int64_t>(jobs.size()));
+    const int64_t block =
+        column_block(exec, x.num_rows(), w.shape[0], static_cast<int64_t>(jobs.size()), gemm_column_tile(w.format));
     const FormatId format = exact ? FormatId::f32 : exec.kernels.activation_format(w.format);
     parts[i] = {&jobs[i], format, x.as(exec, format), block, num_items};
     num_items += (w.shape[0] + block - 1) / block;

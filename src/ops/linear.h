@@ -1,6 +1,7 @@
 // Linear layers on row-major activations: y = x W^T + b, for one or several weights that share their input.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "ops/exec.h"
@@ -17,7 +18,8 @@ class Rows {
     const void* data;
     int64_t row_bytes;
   };
-  /// The rows in `format` (f32 or bf16). Cost: one pass on first use. Call before entering a parallel region.
+  /// The rows in `format`, an activation format of the kernel set. Cost: one pass on first use. Call before entering a
+  /// parallel region.
   Encoded as(Exec& exec, FormatId format);
 
   const float* f32() const { return x_; }
@@ -28,7 +30,11 @@ class Rows {
   const float* x_;
   int64_t num_rows_;
   int64_t k_;
-  const void* bf16_ = nullptr;
+  struct Form {
+    FormatId format = FormatId::f32;
+    Encoded rows{nullptr, 0};
+  };
+  std::array<Form, 3> forms_;  // bf16, x8_b32, x8_b256
 };
 
 /// One product: y [num_rows, N] = x W^T + bias.
@@ -44,7 +50,7 @@ struct LinearJob {
 void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact = false);
 
 /// Columns that one work item computes when `num_jobs` products of num_rows x num_columns share a parallel region:
-/// whole kernel tiles, several items a thread, at most what the kernels like.
-int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs);
+/// multiples of `tile`, several items a thread, at most what the kernels like.
+int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs, int64_t tile);
 
 }  // namespace moxie

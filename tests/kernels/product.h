@@ -4,9 +4,22 @@
 #include <algorithm>
 #include <memory>
 
+#include "format/block.h"
 #include "kernels/support.h"
 
 namespace moxie::test {
+
+constexpr FormatId kFormats[] = {
+    FormatId::f32,   FormatId::bf16,   FormatId::f16,     FormatId::mxfp4,       FormatId::q4_0,  FormatId::q4_1,
+    FormatId::q5_0,  FormatId::q5_1,   FormatId::q8_0,    FormatId::q2_k,        FormatId::q3_k,  FormatId::q4_k,
+    FormatId::q5_k,  FormatId::q6_k,   FormatId::iq2_xxs, FormatId::iq2_xs,      FormatId::iq2_s, FormatId::iq3_xxs,
+    FormatId::iq3_s, FormatId::iq4_nl, FormatId::iq4_xs,  FormatId::mxfp4_block, FormatId::nvfp4};
+
+/// k, or the next number that is whole blocks.
+inline int64_t whole_blocks(FormatId format, int64_t k) {
+  const int64_t elems = format_info(format).block_elems;
+  return (k + elems - 1) / elems * elems;
+}
 
 struct ProductShape {
   FormatId format = FormatId::f32;
@@ -31,6 +44,9 @@ class Product {
       for (size_t i = 0; i < scales_->size(); ++i) scales_->data()[i] = static_cast<char>(120 + random_.below(10));
     }
     x_ = normals(shape.num_x_rows * shape.k, seed + 1);
+    if (is_block_format(shape.format)) {  // numbers that int8 blocks hold exactly: 127 eighths in each
+      for (size_t i = 0; i < x_.size(); ++i) x_[i] = i % 32 == 5 ? 127.0f / 8 : std::round(x_[i] * 30) / 8;
+    }
     if (shape.format == FormatId::bf16) {
       for (float& v : x_) v = bf16_to_f32(f32_to_bf16(v));
     }
@@ -101,6 +117,7 @@ class Product {
 
  private:
   void fill_row(char* row) {
+    if (is_block_format(shape_.format)) return fill_blocks(row);
     for (int64_t i = 0; i < shape_.k; ++i) {
       const float v = random_.normal();
       const uint32_t bits = std::bit_cast<uint32_t>(v);
@@ -122,6 +139,20 @@ class Product {
         default:
           row[i / 2] = static_cast<char>(random_.bits());
       }
+    }
+  }
+
+  void fill_blocks(char* row) {
+    if (can_encode(shape_.format)) {
+      std::vector<float> v(static_cast<size_t>(shape_.k));
+      for (float& each : v) each = random_.normal();
+      return encode_blocks(shape_.format, v.data(), shape_.k, nullptr, row);
+    }
+    const FormatInfo& info = format_info(shape_.format);
+    for (int64_t block = 0; block < shape_.k / info.block_elems; ++block, row += info.block_bytes) {
+      for (int i = 2; i < info.block_bytes; ++i) row[i] = static_cast<char>(random_.bits());
+      const uint16_t d = f32_to_f16(0.01f * (1 + random_.normal() / 16));  // these formats have d first
+      std::memcpy(row, &d, 2);
     }
   }
 

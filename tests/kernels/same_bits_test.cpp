@@ -4,11 +4,9 @@
 namespace moxie::test {
 namespace {
 
-constexpr FormatId kFormats[] = {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::mxfp4};
-
 class SameBits : public testing::TestWithParam<FormatId> {
  protected:
-  int64_t k(int64_t wanted) const { return GetParam() == FormatId::mxfp4 ? (wanted + 31) / 32 * 32 : wanted; }
+  int64_t k(int64_t wanted) const { return whole_blocks(GetParam(), wanted); }
 };
 
 /// Row `m` of `all` (columns 0..n) equals `part` (columns n_begin..n_end), bit for bit.

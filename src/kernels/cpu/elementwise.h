@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "format/block.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernels.h"
@@ -36,9 +37,12 @@ void map2(const float* x, const float* y, int64_t n, float* z, const Map& f) {
       });
 }
 
-template <class Isa>
+template <class Isa, class Integer>
 void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
   char* bytes = static_cast<char*>(out);
+  if constexpr (!__is_same(Integer, void)) {
+    if (to == FormatId::x8_b32 || to == FormatId::x8_b256) return Integer::encode_row(to, x, k, out);
+  }
   if (to == FormatId::f32) {
     for_vectors<Isa>(
         k, [&](int64_t i) { Isa::store(bytes + 4 * i, Isa::load(x + i)); },
@@ -71,7 +75,7 @@ void decode_row(FormatId from, const void* data, const void* scales, int64_t k, 
     case FormatId::mxfp4:
       return decode_row_of<Isa, FormatId::mxfp4>(row, k, out);
     default:
-      return;  // not computable: ops refuses it before
+      return decode_blocks(from, data, k, out);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "format/block.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/kernels.h"
 
@@ -336,10 +337,18 @@ void gemm_packed(const GemmArgs& args) {
   }
 }
 
+/// Floats of block-format rows that are decoded at once, where they are not multiplied as integers.
+inline int64_t decoded_floats(int64_t k) {
+  constexpr int64_t kFloats = int64_t{1} << 17;
+  return k > kFloats ? k : kFloats;
+}
+
 template <class Isa>
-int64_t gemm_scratch_bytes(int64_t num_rows, int64_t) noexcept {
-  if (num_rows <= kDirectRows) return 0;
-  return kXBytes<Isa> + kWBytes<Isa> + (min_of(num_rows, kBlockRows) + 2 * Isa::kTileRows) * kBlockCols * Isa::kBytes;
+int64_t gemm_scratch_bytes(int64_t num_rows, int64_t k) noexcept {
+  const int64_t decoded = (decoded_floats(k) + 15) / 16 * 64;  // a panel of integers is smaller
+  if (num_rows <= kDirectRows) return decoded;
+  return decoded + kXBytes<Isa> + kWBytes<Isa> +
+         (min_of(num_rows, kBlockRows) + 2 * Isa::kTileRows) * kBlockCols * Isa::kBytes;
 }
 
 template <class Dot>
@@ -351,9 +360,33 @@ void gemm_by_rows(const GemmArgs& args) {
   }
 }
 
-/// Bf16: how bf16 rows of x are multiplied with bf16 weights; void where the set has no way to.
-template <class Isa, class Bf16>
+/// Block formats as f32: some rows of w at a time are decoded, then multiplied.
+template <class Isa>
+void gemm_decoded(const GemmArgs& args) {
+  const int64_t most = decoded_floats(args.k), columns = most / args.k;
+  float* decoded = static_cast<float*>(args.scratch);
+  GemmArgs part = args;
+  part.w = {.data = decoded, .row_bytes = args.k * static_cast<int64_t>(sizeof(float)), .format = FormatId::f32};
+  part.scratch = decoded + (most + 15) / 16 * 16;
+  part.n_begin = 0;
+  for (int64_t n = args.n_begin; n < args.n_end; n += columns) {
+    part.n_end = min_of(columns, args.n_end - n);
+    for (int64_t c = 0; c < part.n_end; ++c) {
+      decode_blocks(args.w.format, w_row(args, n + c).data, args.k, decoded + c * args.k);
+    }
+    part.bias = args.bias == nullptr ? nullptr : args.bias + n;
+    part.y = args.y + n - args.n_begin;
+    gemm_by_rows<F32Dot<Isa, FormatId::f32>>(part);
+  }
+}
+
+/// Bf16: how bf16 rows of x are multiplied with bf16 weights; Integer: integer rows with block formats; void where the
+/// set has no way to.
+template <class Isa, class Bf16, class Integer>
 void gemm(const GemmArgs& args) noexcept {
+  if constexpr (!__is_same(Integer, void)) {
+    if (args.x_format == FormatId::x8_b32 || args.x_format == FormatId::x8_b256) return Integer::gemm(args);
+  }
   if constexpr (!__is_same(Bf16, void)) {
     if (args.x_format == FormatId::bf16) return gemm_by_rows<Bf16>(args);  // then the weights are bf16 too
   }
@@ -367,7 +400,7 @@ void gemm(const GemmArgs& args) noexcept {
     case FormatId::mxfp4:
       return gemm_by_rows<F32Dot<Isa, FormatId::mxfp4>>(args);
     default:
-      return;  // not computable: ops refuses it before
+      return gemm_decoded<Isa>(args);
   }
 }
 

@@ -1,6 +1,7 @@
 // The table of kernels of one instruction set, made of the bodies.
 #pragma once
 
+#include "format/block.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gemm.h"
@@ -13,20 +14,24 @@
 namespace moxie::cpu {
 namespace {
 
-/// Bf16 and Bf16Product: how bf16 rows are multiplied, in inference and in training; void where the set has no way to.
-template <class Isa, class Bf16 = void, class Bf16Product = void>
+/// Bf16 and Bf16Product: how bf16 rows are multiplied, in inference and in training; Integer: how block formats are
+/// multiplied without going through f32. void where the set has no way to.
+template <class Isa, class Bf16 = void, class Bf16Product = void, class Integer = void>
 constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summary) {
   return {
       .name = name,
       .summary = summary,
       .activation_format =
           [](FormatId weight) noexcept {
+            if constexpr (!__is_same(Integer, void)) {
+              if (is_block_format(weight)) return Integer::activation_format(weight);
+            }
             return weight == FormatId::bf16 && !__is_same(Bf16, void) ? FormatId::bf16 : FormatId::f32;
           },
-      .encode_row = encode_row<Isa>,
+      .encode_row = encode_row<Isa, Integer>,
       .decode_row = decode_row<Isa>,
       .gemm_scratch_bytes = gemm_scratch_bytes<Isa>,
-      .gemm = gemm<Isa, Bf16>,
+      .gemm = gemm<Isa, Bf16, Integer>,
       .gemm_in_major = gemm_in_major<Isa>,
       .attention_scratch_bytes = attention_scratch_bytes,
       .attention = attention<Isa>,

@@ -1,4 +1,5 @@
 // The avx512bf16 kernel set: avx512, and bf16 weights by the bf16 dot product.
+#include "kernels/cpu/block_gemm.h"
 #include "kernels/cpu/dot_bf16.h"
 #include "kernels/cpu/isa_avx512.h"
 #include "kernels/cpu/kernel_set.h"
@@ -7,7 +8,7 @@
 
 namespace moxie::cpu {
 
-constinit const KernelSet kAvx512Bf16Set = make_kernel_set<Avx512, Bf16Dot, Bf16PairProduct>(
-    "avx512bf16", "AVX-512 with bf16 dot products: 16 lanes of f32, bf16 weights times bf16 activations");
+constinit const KernelSet kAvx512Bf16Set = make_kernel_set<Avx512, Bf16Dot, Bf16PairProduct, IntegerProduct>(
+    "avx512bf16", "AVX-512 with bf16 and int8 dot products: bf16 weights by bf16, block formats by int8 activations");
 
 }  // namespace moxie::cpu

@@ -1,6 +1,7 @@
 // Reference products and row codecs: every weight element is decoded by its scalar codec and summed in double.
 #include <cstring>
 
+#include "format/block.h"
 #include "format/codec.h"
 #include "kernels/ref/ref.h"
 
@@ -12,6 +13,10 @@ T load(const void* data, int64_t i) noexcept {
   T value;  // rows in a file may be misaligned
   std::memcpy(&value, static_cast<const char*>(data) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
   return value;
+}
+
+const void* at(const void* base, int64_t bytes) noexcept {
+  return static_cast<const char*>(base) + bytes;
 }
 
 float element(FormatId format, const void* row, const void* scales, int64_t i) noexcept {
@@ -28,12 +33,24 @@ float element(FormatId format, const void* row, const void* scales, int64_t i) n
       return e2m1_to_f32(nibble) * e8m0_to_f32(load<uint8_t>(scales, i / 32));
     }
     default:
-      return 0;  // not computable: ops refuses it before
+      return 0;  // block formats are decoded by the block
   }
 }
 
-const void* at(const void* base, int64_t bytes) noexcept {
-  return static_cast<const char*>(base) + bytes;
+// sum_k x[k] w[k] of one row each.
+double product(const float* x, FormatId format, const void* w, const void* scales, int64_t k) noexcept {
+  double sum = 0;
+  if (!is_block_format(format)) {
+    for (int64_t i = 0; i < k; ++i) sum += static_cast<double>(load<float>(x, i)) * element(format, w, scales, i);
+    return sum;
+  }
+  const FormatInfo& info = format_info(format);
+  float block[256];
+  for (int64_t i = 0; i < k; i += info.block_elems) {
+    decode_blocks(format, at(w, i / info.block_elems * info.block_bytes), info.block_elems, block);
+    for (int64_t j = 0; j < info.block_elems; ++j) sum += static_cast<double>(load<float>(x, i + j)) * block[j];
+  }
+  return sum;
 }
 
 }  // namespace
@@ -54,6 +71,7 @@ void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
 }
 
 void decode_row(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept {
+  if (is_block_format(from)) return decode_blocks(from, row, k, out);
   for (int64_t i = 0; i < k; ++i) out[i] = element(from, row, scales, i);
 }
 
@@ -67,10 +85,7 @@ void gemm(const GemmArgs& args) noexcept {
     for (int64_t n = args.n_begin; n < args.n_end; ++n) {
       const void* w = at(args.w.data, n * args.w.row_bytes);
       const void* scales = args.w.scales == nullptr ? nullptr : at(args.w.scales, n * args.w.scale_row_bytes);
-      double sum = 0;
-      for (int64_t k = 0; k < args.k; ++k) {
-        sum += static_cast<double>(load<float>(x, k)) * element(args.w.format, w, scales, k);
-      }
+      double sum = product(static_cast<const float*>(x), args.w.format, w, scales, args.k);
       if (args.bias != nullptr) sum += args.bias[n];
       args.y[m * args.y_stride + n - args.n_begin] = static_cast<float>(sum);
     }

@@ -1,0 +1,335 @@
+// y = x w^T for block formats by integers (AVX-512 VNNI): x as int8 (kernels/activation.h), w unpacked to a panel of 32
+// rows x 256 k that stays in L1 while every row of x passes over it.
+//
+// Sums within a panel's blocks are integers, hence exact in any order. Per super-block, or block of 32, one f32 sum an
+// output goes on in order of k: y = fma(integers, d_w d_x, y), then what the mins take. The bits of an output do not
+// depend on the shape of the call.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation.h"
+#include "kernels/cpu/block_panel.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/kernels.h"
+
+namespace moxie::cpu {
+namespace {
+
+inline constexpr int kBlockTileRows = 6;  // x 2 vectors of outputs: 12 integer sums and 12 of the blocks: 28 registers
+
+/// Where a panel stands in k.
+struct PanelTurn {
+  bool first;         // y is empty
+  const float* bias;  // [32], added after the last panel; else null
+  __mmask16 mask[2];  // outputs that exist
+};
+
+/// kRows rows of x at one panel.
+struct TileRows {
+  const char* x[kBlockTileRows];  // their blocks of this panel
+  float* y[kBlockTileRows];
+};
+
+inline V broadcast(const void* four_bytes) {
+  int32_t value;
+  std::memcpy(&value, four_bytes, 4);
+  return _mm512_set1_epi32(value);
+}
+
+/// sum[r][g] += the products of `num_steps` steps from `step` on; q[r]: the row's bytes from that step on.
+template <int kRows, int kSteps>
+[[gnu::always_inline]] inline void multiply_steps(const BlockPanel& panel, int step, const char* const (&q)[kRows],
+                                                  V (&sum)[kRows][2]) {
+#pragma GCC unroll 8
+  for (int s = 0; s < kSteps; ++s) {
+    const V w0 = _mm512_load_si512(panel.values[step + s][0]), w1 = _mm512_load_si512(panel.values[step + s][16]);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const V x = broadcast(q[r] + 4 * s);
+      sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], w0, x);
+      sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], w1, x);
+    }
+  }
+}
+
+inline __m512 load_y(const PanelTurn& turn, const float* y, int g) {
+  return turn.first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(turn.mask[g], y + 16 * g);
+}
+
+inline void store_y(const PanelTurn& turn, float* y, int g, __m512 v) {
+  if (turn.bias != nullptr) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(turn.mask[g], turn.bias + 16 * g));
+  _mm512_mask_storeu_ps(y + 16 * g, turn.mask[g], v);
+}
+
+// ---- super-blocks ----
+
+/// What the mins of a super-block take from a row: sum over sub-blocks of min * (sum of x).
+template <class Unpack>
+V min_sum(const BlockPanel& panel, const X8Block256& x, int g) {
+  constexpr int kPairs = 128 / Unpack::kSub, kSums = Unpack::kSub / 16;  // sums of x a sub-block
+  V sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int p = 0; p < kPairs; ++p) {
+    const int16_t* s = x.sums + 2 * p * kSums;
+    const int low = kSums == 1 ? s[0] : s[0] + s[1], high = kSums == 1 ? s[1] : s[2] + s[3];
+    const V pair = _mm512_set1_epi32(static_cast<int32_t>((low & 0xffff) | static_cast<uint32_t>(high) << 16));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_load_si512(&panel.min[p][16 * g]), pair);
+  }
+  return sum;
+}
+
+template <class Unpack, int kRows>
+void super_block_tile(const BlockPanel& panel, const TileRows& rows, const PanelTurn& turn) {
+  constexpr int kSubs = 256 / Unpack::kSub, kSteps = Unpack::kSub / 4;
+  const X8Block256* x[kRows];
+  V total[kRows][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = reinterpret_cast<const X8Block256*>(rows.x[r]);
+    total[r][0] = total[r][1] = _mm512_setzero_si512();
+  }
+  for (int sub = 0; sub < kSubs; ++sub) {
+    V sum[kRows][2];
+    const char* q[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      q[r] = reinterpret_cast<const char*>(x[r]->q) + Unpack::kSub * sub;
+      int offset = 0;
+      if constexpr (Unpack::kOffset != 0) {
+        const int16_t* sums = x[r]->sums + sub * (Unpack::kSub / 16);
+        offset = -Unpack::kOffset * (Unpack::kSub == 16 ? sums[0] : sums[0] + sums[1]);
+      }
+      sum[r][0] = sum[r][1] = _mm512_set1_epi32(offset);
+    }
+    multiply_steps<kRows, kSteps>(panel, kSteps * sub, q, sum);
+    const V scale0 = _mm512_load_si512(&panel.scale[sub][0]), scale1 = _mm512_load_si512(&panel.scale[sub][16]);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      total[r][0] = _mm512_add_epi32(total[r][0], _mm512_mullo_epi32(sum[r][0], scale0));
+      total[r][1] = _mm512_add_epi32(total[r][1], _mm512_mullo_epi32(sum[r][1], scale1));
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 dx = _mm512_set1_ps(x[r]->d);
+#pragma GCC unroll 2
+    for (int g = 0; g < 2; ++g) {
+      const __m512 scale = _mm512_mul_ps(_mm512_load_ps(&panel.d[0][16 * g]), dx);
+      __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[r][g]), scale, load_y(turn, rows.y[r], g));
+      if constexpr (Unpack::kMin) {
+        const __m512 min_scale = _mm512_mul_ps(_mm512_load_ps(&panel.m[0][16 * g]), dx);
+        y = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(min_sum<Unpack>(panel, *x[r], g)), min_scale, y);
+      }
+      store_y(turn, rows.y[r], g, y);
+    }
+  }
+}
+
+// ---- blocks of 32 ----
+
+template <class Unpack, int kRows>
+void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const PanelTurn& turn) {
+  __m512 y[kRows][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    y[r][0] = load_y(turn, rows.y[r], 0);
+    y[r][1] = load_y(turn, rows.y[r], 1);
+  }
+  for (int b = 0; b < count; ++b) {
+    V sum[kRows][2];
+    const char* q[kRows];
+    const X8Block32* x[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      x[r] = reinterpret_cast<const X8Block32*>(rows.x[r]) + b;
+      q[r] = reinterpret_cast<const char*>(x[r]->q);
+      sum[r][0] = sum[r][1] = _mm512_set1_epi32(-Unpack::kOffset * x[r]->sum);
+    }
+    multiply_steps<kRows, 8>(panel, 8 * b, q, sum);
+    const __m512 d0 = _mm512_load_ps(&panel.d[b][0]), d1 = _mm512_load_ps(&panel.d[b][16]);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 dx = _mm512_set1_ps(x[r]->d);
+      y[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(d0, dx), y[r][0]);
+      y[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(d1, dx), y[r][1]);
+      if constexpr (Unpack::kMin) {
+        const __m512 s = _mm512_set1_ps(x[r]->d * static_cast<float>(x[r]->sum));
+        y[r][0] = _mm512_fmadd_ps(_mm512_load_ps(&panel.m[b][0]), s, y[r][0]);
+        y[r][1] = _mm512_fmadd_ps(_mm512_load_ps(&panel.m[b][16]), s, y[r][1]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    store_y(turn, rows.y[r], 0, y[r][0]);
+    store_y(turn, rows.y[r], 1, y[r][1]);
+  }
+}
+
+// ---- the product ----
+
+template <class Unpack, int kRows>
+void block_tile(const BlockPanel& panel, int count, const TileRows& rows, const PanelTurn& turn) {
+  if constexpr (Unpack::kBlockElems == 256) {
+    super_block_tile<Unpack, kRows>(panel, rows, turn);
+  } else {
+    blocks_tile<Unpack, kRows>(panel, count, rows, turn);
+  }
+}
+
+/// All rows of x over one panel, which holds columns n .. of `count` blocks from block `first` on.
+template <class Unpack>
+void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_t first, int count,
+                const PanelTurn& turn) {
+  constexpr int64_t kXBytes = Unpack::kBlockElems == 256 ? sizeof(X8Block256) : sizeof(X8Block32);
+  using Tile = void (*)(const BlockPanel&, int, const TileRows&, const PanelTurn&);
+  constexpr Tile kTiles[] = {block_tile<Unpack, 1>, block_tile<Unpack, 2>, block_tile<Unpack, 3>,
+                             block_tile<Unpack, 4>, block_tile<Unpack, 5>, block_tile<Unpack, 6>};
+  for (int64_t m = 0; m < args.num_rows;) {
+    const int64_t left = args.num_rows - m;
+    // 7 is 4 and 3, not 6 and 1: a tile of one row waits for its own sums
+    const int64_t num_rows =
+        left > kBlockTileRows && left < 2 * kBlockTileRows ? (left + 1) / 2 : min_of(left, kBlockTileRows);
+    TileRows rows;
+    for (int64_t r = 0; r < num_rows; ++r) {
+      rows.x[r] = x_row(args, m + r) + first * kXBytes;
+      rows.y[r] = args.y + (m + r) * args.y_stride + n - args.n_begin;
+    }
+    kTiles[num_rows - 1](panel, count, rows, turn);
+    m += num_rows;
+  }
+}
+
+/// The rows that come after this panel's, on their way from memory while this one is worked on: a part a panel.
+inline void prefetch_rows(const GemmArgs& args, int64_t n, int64_t panel, int64_t num_panels) {
+  const int64_t begin = min_of(n + kPanelRows, args.n_end), end = min_of(n + 2 * kPanelRows, args.n_end);
+  const int64_t bytes = (end - begin) * args.w.row_bytes;
+  const char* data = static_cast<const char*>(args.w.data) + begin * args.w.row_bytes;
+  for (int64_t at = panel * bytes / num_panels / 64 * 64; at < (panel + 1) * bytes / num_panels; at += 64) {
+    _mm_prefetch(data + at, _MM_HINT_T1);
+  }
+}
+
+template <class Unpack>
+void block_gemm(const GemmArgs& args) {
+  BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
+  constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
+  const int64_t num_blocks = args.k / Unpack::kBlockElems, block_bytes = args.w.row_bytes / num_blocks;
+  const int64_t num_panels = ceil_div(num_blocks, kPanelBlocks);
+  for (int64_t n = args.n_begin; n < args.n_end; n += kPanelRows) {
+    const int64_t columns = min_of(kPanelRows, args.n_end - n);
+    PanelTurn turn{};
+    turn.mask[0] = static_cast<__mmask16>((1u << min_of(columns, 16)) - 1);
+    turn.mask[1] = columns > 16 ? static_cast<__mmask16>((1u << (columns - 16)) - 1) : __mmask16{0};
+    for (int64_t p = 0; p < num_panels; ++p) {
+      const int64_t first = p * kPanelBlocks;
+      const int count = static_cast<int>(min_of(kPanelBlocks, num_blocks - first));
+      prefetch_rows(args, n, p, num_panels);
+      for (int g = 0; g < 2; ++g) {
+        if (g == 1 && columns <= kGroupRows) break;
+        BlockRows rows;
+        for (int64_t r = 0; r < kGroupRows; ++r) {
+          rows.row[r] = w_row(args, n + min_of(kGroupRows * g + r, columns - 1)).data + first * block_bytes;
+        }
+        Unpack::group(rows, count, panel, g);
+      }
+      turn.first = p == 0;
+      turn.bias = p + 1 == num_panels && args.bias != nullptr ? args.bias + n : nullptr;
+      block_rows<Unpack>(args, panel, n, first, count, turn);
+    }
+  }
+}
+
+/// w in whole blocks of `activation_format`'s formats, x in its x8 form.
+inline void integer_gemm(const GemmArgs& args) {
+  using enum FormatId;
+  switch (args.w.format) {
+    case q4_k:
+      return block_gemm<UnpackQ4K>(args);
+    case q5_k:
+      return block_gemm<UnpackQ5K>(args);
+    case q6_k:
+      return block_gemm<UnpackQ6K>(args);
+    case q8_0:
+      return block_gemm<UnpackQ80>(args);
+    case q4_0:
+      return block_gemm<UnpackQ45<false, false>>(args);
+    case q4_1:
+      return block_gemm<UnpackQ45<true, false>>(args);
+    case q5_0:
+      return block_gemm<UnpackQ45<false, true>>(args);
+    case q5_1:
+      return block_gemm<UnpackQ45<true, true>>(args);
+    case q2_k:
+      return block_gemm<UnpackAny<q2_k, 16>>(args);
+    case q3_k:
+      return block_gemm<UnpackAny<q3_k, 16>>(args);
+    case iq2_xxs:
+      return block_gemm<UnpackAny<iq2_xxs, 32>>(args);
+    case iq2_xs:
+      return block_gemm<UnpackAny<iq2_xs, 16>>(args);
+    case iq2_s:
+      return block_gemm<UnpackAny<iq2_s, 16>>(args);
+    case iq3_xxs:
+      return block_gemm<UnpackAny<iq3_xxs, 32>>(args);
+    case iq3_s:
+      return block_gemm<UnpackAny<iq3_s, 32>>(args);
+    case iq4_xs:
+      return block_gemm<UnpackAny<iq4_xs, 32>>(args);
+    case iq4_nl:
+      return block_gemm<UnpackAny32<iq4_nl, 18>>(args);
+    case mxfp4_block:
+      return block_gemm<UnpackAny32<mxfp4_block, 17>>(args);
+    default:
+      return;
+  }
+}
+
+/// A block of x: scale, integers (nearest, ties to even) and their sums. Numbers that are not finite make d NaN.
+template <class Block, int kElems>
+void encode_x8(const float* x, Block* out) {
+  __m512 largest = _mm512_setzero_ps();
+  __mmask16 bad = 0;
+#pragma GCC unroll 16
+  for (int i = 0; i < kElems; i += 16) {
+    const __m512 v = _mm512_abs_ps(_mm512_loadu_ps(x + i));
+    largest = _mm512_max_ps(largest, v);
+    bad |= _mm512_cmp_ps_mask(v, _mm512_set1_ps(__builtin_inff()), _CMP_NLT_UQ);
+  }
+  const float max = _mm512_reduce_max_ps(largest);
+  const float scale = max > 0 && bad == 0 ? 127.0f / max : 0.0f;
+  out->d = bad != 0 ? __builtin_nanf("") : max / 127.0f;
+  // below 2^-120 the inverse would overflow: such blocks are zero
+  const __m512 inverse = _mm512_set1_ps(scale <= 0x1p126f ? scale : 0.0f);
+  int32_t sums[kElems / 16];
+#pragma GCC unroll 16
+  for (int i = 0; i < kElems; i += 16) {
+    const V q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out->q + i), _mm512_cvtepi32_epi8(q));
+    sums[i / 16] = _mm512_reduce_add_epi32(q);
+  }
+  if constexpr (kElems == 32) {
+    out->sum = sums[0] + sums[1];
+  } else {
+    for (int i = 0; i < kElems / 16; ++i) out->sums[i] = static_cast<int16_t>(sums[i]);
+  }
+}
+
+struct IntegerProduct {
+  static FormatId activation_format(FormatId weight) noexcept {
+    if (weight == FormatId::nvfp4) return FormatId::f32;  // its scales are numbers of their own for every 16 elements
+    return format_info(weight).block_elems == 256 ? FormatId::x8_b256 : FormatId::x8_b32;
+  }
+  static void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
+    if (to == FormatId::x8_b256) {
+      for (int64_t i = 0; i < k / 256; ++i) encode_x8<X8Block256, 256>(x + 256 * i, static_cast<X8Block256*>(out) + i);
+    } else {
+      for (int64_t i = 0; i < k / 32; ++i) encode_x8<X8Block32, 32>(x + 32 * i, static_cast<X8Block32*>(out) + i);
+    }
+  }
+  static void gemm(const GemmArgs& args) noexcept { integer_gemm(args); }
+};
+
+}  // namespace
+}  // namespace moxie::cpu
