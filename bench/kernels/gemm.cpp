@@ -73,7 +73,7 @@ class Runner {
 
   /// Seconds of `count` products on each of the threads, on average.
   double run(int64_t count) {
-    const int64_t width = gemm_column_block(shape_.m), blocks = (shape_.n + width - 1) / width;
+    const int64_t width = column_width(), blocks = (shape_.n + width - 1) / width;
     std::atomic<int64_t> next = 0;
     std::barrier start(threads_);
     std::vector<double> seconds(static_cast<size_t>(threads_));
@@ -94,6 +94,10 @@ class Runner {
   }
 
  private:
+  int64_t column_width() const {
+    const int64_t tile = gemm_column_tile(shape_.format);
+    return gemm_column_block(shape_.m) / tile * tile;
+  }
   void block(int thread, int64_t matrix, int64_t n) {
     const char* data = static_cast<const char*>(weights_.data()) + matrix * matrix_bytes_;
     auto& scratch = scratch_[static_cast<size_t>(thread)];
@@ -108,7 +112,7 @@ class Runner {
                      .scales = data + shape_.n * row_bytes_,
                      .scale_row_bytes = scale_bytes_},
                .n_begin = n,
-               .n_end = std::min(n + gemm_column_block(shape_.m), shape_.n),
+               .n_end = std::min(n + column_width(), shape_.n),
                .k = shape_.k,
                .y = y_.data() + n,
                .y_stride = shape_.n,
@@ -180,7 +184,8 @@ Options parse(int argc, char** argv) {
     }
   }
   if (rest.size() == 4) {
-    for (FormatId format : {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::mxfp4}) {
+    for (int id = 0; id <= static_cast<int>(FormatId::nvfp4); ++id) {
+      const auto format = static_cast<FormatId>(id);
       if (format_name(format) == rest[3]) {
         options.shapes = {
             {std::atoll(rest[0].c_str()), std::atoll(rest[1].c_str()), std::atoll(rest[2].c_str()), format}};

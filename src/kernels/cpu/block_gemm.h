@@ -201,19 +201,24 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
   }
 }
 
-/// The rows that come after this panel's, on their way from memory while this one is worked on: a part a panel.
-inline void prefetch_rows(const GemmArgs& args, int64_t n, int64_t panel, int64_t num_panels) {
-  const int64_t begin = min_of(n + kPanelRows, args.n_end), end = min_of(n + 2 * kPanelRows, args.n_end);
-  const int64_t bytes = (end - begin) * args.w.row_bytes;
-  const char* data = static_cast<const char*>(args.w.data) + begin * args.w.row_bytes;
-  for (int64_t at = panel * bytes / num_panels / 64 * 64; at < (panel + 1) * bytes / num_panels; at += 64) {
-    _mm_prefetch(data + at, _MM_HINT_T1);
+inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
+
+/// The blocks of a panel where they lie; where w has fewer rows or blocks than a panel, a copy at `spare`.
+inline BlockRows panel_rows(const GemmArgs& args, int64_t n, int64_t columns, int64_t offset, int64_t bytes, bool whole,
+                            char* spare) {
+  const char* first = w_row(args, n).data + offset;
+  if (columns == kPanelRows && whole) return {first, args.w.row_bytes};
+  for (int64_t r = 0; r < columns; ++r) {
+    std::memcpy(spare + r * kMostPanelBytes, first + r * args.w.row_bytes, static_cast<size_t>(bytes));
   }
+  return {spare, kMostPanelBytes};
 }
 
 template <class Unpack>
 void block_gemm(const GemmArgs& args) {
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
+  char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
+  std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
   const int64_t num_blocks = args.k / Unpack::kBlockElems, block_bytes = args.w.row_bytes / num_blocks;
   const int64_t num_panels = ceil_div(num_blocks, kPanelBlocks);
@@ -225,15 +230,11 @@ void block_gemm(const GemmArgs& args) {
     for (int64_t p = 0; p < num_panels; ++p) {
       const int64_t first = p * kPanelBlocks;
       const int count = static_cast<int>(min_of(kPanelBlocks, num_blocks - first));
-      prefetch_rows(args, n, p, num_panels);
-      for (int g = 0; g < 2; ++g) {
-        if (g == 1 && columns <= kGroupRows) break;
-        BlockRows rows;
-        for (int64_t r = 0; r < kGroupRows; ++r) {
-          rows.row[r] = w_row(args, n + min_of(kGroupRows * g + r, columns - 1)).data + first * block_bytes;
-        }
-        Unpack::group(rows, count, panel, g);
-      }
+      panel.next = w_row(args, n + kPanelRows).data + p * kPanelRows * kPanelBlocks * block_bytes;
+      const BlockRows rows =
+          panel_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
+      Unpack::group(rows, count, panel, 0);
+      if (columns > kGroupRows) Unpack::group({rows.row(kGroupRows), rows.stride}, count, panel, 1);
       turn.first = p == 0;
       turn.bias = p + 1 == num_panels && args.bias != nullptr ? args.bias + n : nullptr;
       block_rows<Unpack>(args, panel, n, first, count, turn);

@@ -25,17 +25,21 @@ struct alignas(64) BlockPanel {
   int32_t min[8][kPanelRows];     // of two sub-blocks, int16 each, the lower one first
   float d[8][kPanelRows];         // super-blocks: d[0]; else of each block of 32
   float m[8][kPanelRows];         // super-blocks: m[0] = dmin; else what is added a block
+  const char* next;               // bytes that a later panel needs: a line of them is asked for with each step stored
 };
 
-/// The same block of 16 rows.
+/// Where the blocks of 16 rows lie.
 struct BlockRows {
-  const char* row[kGroupRows];
+  const char* first;
+  int64_t stride;
+  const char* row(int r) const { return first + r * stride; }
 };
 
 using V = __m512i;
 
 inline void store_step(BlockPanel& panel, int step, int group, V v) {
   _mm512_store_si512(panel.values[step][kGroupRows * group], v);
+  _mm_prefetch(panel.next + 64 * (step + kPanelK / 4 * group), _MM_HINT_T0);
 }
 
 inline void transpose(V (&v)[16]) {
@@ -50,7 +54,7 @@ inline void transpose(V (&v)[16]) {
 /// out[i], lane r: dword i of the 64 bytes at `offset` of row r.
 inline void load_dwords(const BlockRows& rows, int64_t offset, V (&out)[16]) {
 #pragma GCC unroll 16
-  for (int r = 0; r < 16; ++r) out[r] = _mm512_loadu_si512(rows.row[r] + offset);
+  for (int r = 0; r < 16; ++r) out[r] = _mm512_loadu_si512(rows.row(r) + offset);
   transpose(out);
 }
 
@@ -59,7 +63,7 @@ inline void load_dwords(const BlockRows& rows, int64_t first, int64_t second, V 
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) {
     const auto load = [&](int64_t at) {
-      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.row[r] + at));
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.row(r) + at));
     };
     out[r] = _mm512_inserti64x4(_mm512_castsi256_si512(load(first)), load(second), 1);
   }
@@ -71,7 +75,7 @@ inline void load_four_dwords(const BlockRows& rows, int64_t offset, V (&out)[4])
   V v[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    const auto load = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row[r] + offset)); };
+    const auto load = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(r) + offset)); };
     v[i] = _mm512_castsi128_si512(load(i));
     v[i] = _mm512_inserti32x4(v[i], load(4 + i), 1);
     v[i] = _mm512_inserti32x4(v[i], load(8 + i), 2);
@@ -85,17 +89,19 @@ inline void load_four_dwords(const BlockRows& rows, int64_t offset, V (&out)[4])
   out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/// The f16 at `offset` of each row.
-inline __m512 load_halves(const BlockRows& rows, int64_t offset) {
-  alignas(32) uint16_t bits[16];
-#pragma GCC unroll 16
-  for (int r = 0; r < 16; ++r) std::memcpy(&bits[r], rows.row[r] + offset, 2);
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(bits)));
-}
-
 /// The f16 in the low half of each dword.
 inline __m512 low_halves(V v) {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+inline __m512 high_halves(V v) {
+  return low_halves(_mm512_srli_epi32(v, 16));
+}
+
+/// The f16 that ends at `end` of each row.
+inline __m512 load_halves_before(const BlockRows& rows, int64_t end) {
+  const V lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const V index = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int32_t>(rows.stride)));
+  return high_halves(_mm512_i32gather_epi32(index, rows.first + end - 4, 1));
 }
 
 inline V nibbles(V v) {
@@ -123,7 +129,7 @@ inline void unpack_scales_k4(const BlockRows& rows, BlockPanel& panel, int group
   load_four_dwords(rows, 0, head);
   const int at = kGroupRows * group;
   _mm512_store_ps(&panel.d[0][at], low_halves(head[0]));
-  _mm512_store_ps(&panel.m[0][at], low_halves(_mm512_srli_epi32(head[0], 16)));
+  _mm512_store_ps(&panel.m[0][at], high_halves(head[0]));
   V min[8];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -198,7 +204,7 @@ struct UnpackQ6K {
   static constexpr bool kMin = false;
   static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
     unpack_scale_bytes(rows, 192, panel, group);
-    _mm512_store_ps(&panel.d[0][kGroupRows * group], load_halves(rows, 208));
+    _mm512_store_ps(&panel.d[0][kGroupRows * group], load_halves_before(rows, 210));
     V high[16];
     load_dwords(rows, 128, high);
 #pragma GCC unroll 2
@@ -227,7 +233,7 @@ struct UnpackAny {
     for (int r = 0; r < kGroupRows; ++r) {
       const int lane = kGroupRows * group + r;
       IntBlock block;
-      int_block(kFormat, rows.row[r], &block);
+      int_block(kFormat, rows.row(r), &block);
       for (int i = 0; i < 256; ++i) panel.values[i / 4][lane][i % 4] = static_cast<uint8_t>(block.value[i] + kOffset);
       for (int s = 0; s < 256 / kSub; ++s) panel.scale[s][lane] = block.scale[s];
       for (int p = 0; kMin && p < 128 / kSub; ++p) {
@@ -240,47 +246,54 @@ struct UnpackAny {
   }
 };
 
-// ---- blocks of 32: x = d (value - kOffset) + m; `count` of them, at most 8 ----
+// ---- blocks of 32: x = d (value - kOffset) + m; 8 blocks can be read, `count` of them are meant ----
 
-/// Two blocks of 32 bytes at `offset` in blocks of kBytes: 8 dwords of each.
+/// The dwords of 8 blocks of kBytes each, lanes owning rows; a block may begin in the middle of a dword.
 template <int kBytes>
-inline void load_pair(const BlockRows& rows, int64_t offset, int block, int count, V (&out)[16]) {
-  const int second = block + 1 < count ? block + 1 : block;
-  load_dwords(rows, offset + block * kBytes, offset + second * kBytes, out);
-}
-
-/// Four blocks of 16 bytes: 4 dwords of each.
-template <int kBytes>
-inline void load_quad(const BlockRows& rows, int64_t offset, int block, int count, V (&out)[16]) {
-  const auto at = [&](int i) { return offset + (block + i < count ? block + i : block) * kBytes; };
-  const int64_t place[4] = {at(0), at(1), at(2), at(3)};
+struct EightBlocks {
+  static constexpr int kDwords = 8 * kBytes / 4;
+  explicit EightBlocks(const BlockRows& rows) {
+#pragma GCC unroll 4
+    for (int i = 0; i + 16 <= kDwords; i += 16) {
+      V v[16];
+      load_dwords(rows, 4 * i, v);
 #pragma GCC unroll 16
-  for (int r = 0; r < 16; ++r) {
-    const auto load = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row[r] + place[i])); };
-    V v = _mm512_castsi128_si512(load(0));
-    v = _mm512_inserti32x4(v, load(1), 1);
-    v = _mm512_inserti32x4(v, load(2), 2);
-    out[r] = _mm512_inserti32x4(v, load(3), 3);
+      for (int j = 0; j < 16; ++j) dword[i + j] = v[j];
+    }
+#pragma GCC unroll 4
+    for (int i = kDwords / 16 * 16; i < kDwords; i += 4) {
+      V v[4];
+      load_four_dwords(rows, 4 * i, v);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) dword[i + j] = v[j];
+    }
   }
-  transpose(out);
-}
-
-template <int kBytes>
-inline void unpack_d(const BlockRows& rows, int count, BlockPanel& panel, int group) {
-  for (int b = 0; b < count; ++b) _mm512_store_ps(&panel.d[b][kGroupRows * group], load_halves(rows, b * kBytes));
-}
+  /// The dword at `offset`, which is even, of a block.
+  V at(int block, int offset) const {
+    const int byte = block * kBytes + offset;
+    if (byte % 4 == 0) return dword[byte / 4];
+    return _mm512_or_si512(_mm512_srli_epi32(dword[byte / 4], 16), _mm512_slli_epi32(dword[byte / 4 + 1], 16));
+  }
+  __m512 half(int block, int offset) const {
+    const int byte = block * kBytes + offset;
+    return byte % 4 == 0 ? low_halves(dword[byte / 4]) : high_halves(dword[byte / 4]);
+  }
+  V dword[kDwords];
+};
 
 struct UnpackQ80 {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34;
   static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int count, BlockPanel& panel, int group) {
-    unpack_d<kBytes>(rows, count, panel, group);
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const EightBlocks<kBytes> blocks(rows);
     const V flip = _mm512_set1_epi8(static_cast<char>(0x80));
-    for (int b = 0; b < count; b += 2) {
-      V q[16];
-      load_pair<kBytes>(rows, 2, b, count, q);
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) store_step(panel, 8 * b + i, group, _mm512_xor_si512(q[i], flip));
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) {
+      _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        store_step(panel, 8 * b + i, group, _mm512_xor_si512(blocks.at(b, 2 + 4 * i), flip));
+      }
     }
   }
 };
@@ -291,38 +304,28 @@ struct UnpackQ45 {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
   static constexpr bool kMin = kWithM;
-  static void group(const BlockRows& rows, int count, BlockPanel& panel, int group) {
-    unpack_d<kBytes>(rows, count, panel, group);
-    for (int b = 0; kWithM && b < count; ++b) {
-      _mm512_store_ps(&panel.m[b][kGroupRows * group], load_halves(rows, b * kBytes + 2));
-    }
-    for (int b = 0; b < count; b += 4) {
-      V q[16];
-      load_quad<kBytes>(rows, kNibblesAt, b, count, q);
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const EightBlocks<kBytes> blocks(rows);
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) {
+      _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
+      if constexpr (kWithM) _mm512_store_ps(&panel.m[b][kGroupRows * group], blocks.half(b, 2));
+      const V high = kWithHigh ? blocks.at(b, kHighAt) : _mm512_setzero_si512();
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const V high = kWithHigh && b + i < count ? high_bits(rows, b + i) : _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) {
-          V low = nibbles(q[4 * i + j]), up = nibbles(_mm512_srli_epi32(q[4 * i + j], 4));
-          if constexpr (kWithHigh) {
-            low = _mm512_or_si512(low, fifth_bits(high, 4 * j));
-            up = _mm512_or_si512(up, fifth_bits(high, 16 + 4 * j));
-          }
-          store_step(panel, 8 * (b + i) + j, group, low);
-          store_step(panel, 8 * (b + i) + 4 + j, group, up);
+        const V q = blocks.at(b, kNibblesAt + 4 * i);
+        V low = nibbles(q), up = nibbles(_mm512_srli_epi32(q, 4));
+        if constexpr (kWithHigh) {
+          low = _mm512_or_si512(low, fifth_bits(high, 4 * i));
+          up = _mm512_or_si512(up, fifth_bits(high, 16 + 4 * i));
         }
+        store_step(panel, 8 * b + i, group, low);
+        store_step(panel, 8 * b + 4 + i, group, up);
       }
     }
   }
 
  private:
-  static V high_bits(const BlockRows& rows, int block) {
-    alignas(64) uint32_t bits[16];
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) std::memcpy(&bits[r], rows.row[r] + block * kBytes + kHighAt, 4);
-    return _mm512_load_si512(bits);
-  }
   /// Bits first .. first + 3 of each dword as bit 4 of its bytes.
   static V fifth_bits(V bits, int first) {
     const V four = _mm512_and_si512(_mm512_srli_epi32(bits, static_cast<unsigned>(first)), _mm512_set1_epi32(15));
@@ -342,7 +345,7 @@ struct UnpackAny32 {
       const int lane = kGroupRows * group + r;
       for (int b = 0; b < count; ++b) {
         IntBlock block;
-        int_block(kFormat, rows.row[r] + b * kBytes, &block);
+        int_block(kFormat, rows.row(r) + b * kBytes, &block);
         for (int i = 0; i < 32; ++i) {
           panel.values[8 * b + i / 4][lane][i % 4] = static_cast<uint8_t>(block.value[i] + kOffset);
         }
