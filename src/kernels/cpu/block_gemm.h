@@ -220,7 +220,7 @@ void block_gemm(const GemmArgs& args) {
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
   std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
-  const int64_t num_blocks = args.k / Unpack::kBlockElems, block_bytes = args.w.row_bytes / num_blocks;
+  const int64_t num_blocks = args.k / Unpack::kBlockElems, block_bytes = format_info(args.w.format).block_bytes;
   const int64_t num_panels = ceil_div(num_blocks, kPanelBlocks);
   for (int64_t n = args.n_begin; n < args.n_end; n += kPanelRows) {
     const int64_t columns = min_of(kPanelRows, args.n_end - n);
@@ -230,7 +230,7 @@ void block_gemm(const GemmArgs& args) {
     for (int64_t p = 0; p < num_panels; ++p) {
       const int64_t first = p * kPanelBlocks;
       const int count = static_cast<int>(min_of(kPanelBlocks, num_blocks - first));
-      panel.next = w_row(args, n + kPanelRows).data + p * kPanelRows * kPanelBlocks * block_bytes;
+      panel.next = w_row(args, n + kPanelRows).data + p * (kPanelRows * args.w.row_bytes / num_panels);
       const BlockRows rows =
           panel_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
       Unpack::group(rows, count, panel, 0);
