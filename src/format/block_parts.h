@@ -42,9 +42,10 @@ Unpack unpack_iq2_xxs, unpack_iq2_xs, unpack_iq2_s, unpack_iq3_xxs, unpack_iq3_s
 Unpack unpack_iq4_nl, unpack_iq4_xs;                                               // block_iq4.cpp
 Unpack unpack_mxfp4, unpack_nvfp4;                                                 // block_fp4.cpp
 
-Encode encode_q4_0, encode_q4_1, encode_q5_0, encode_q5_1, encode_q8_0;  // block_32.cpp
-Encode encode_q2_k, encode_q3_k, encode_q4_k, encode_q5_k, encode_q6_k;  // block_k_encode.cpp
-Encode encode_iq4_nl, encode_iq4_xs;                                     // block_iq4.cpp
-Encode encode_mxfp4, encode_nvfp4;                                       // block_fp4.cpp
+Encode encode_q4_0, encode_q4_1, encode_q5_0, encode_q5_1, encode_q8_0;            // block_32.cpp
+Encode encode_q2_k, encode_q3_k, encode_q4_k, encode_q5_k, encode_q6_k;            // block_k_encode.cpp
+Encode encode_iq2_xxs, encode_iq2_xs, encode_iq2_s, encode_iq3_xxs, encode_iq3_s;  // block_iq_encode.cpp
+Encode encode_iq4_nl, encode_iq4_xs;                                               // block_iq4.cpp
+Encode encode_mxfp4, encode_nvfp4;                                                 // block_fp4.cpp
 
 }  // namespace moxie::block
