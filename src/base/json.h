@@ -56,8 +56,13 @@ class Value {
   /// The member of that name, or nullptr (also if this is not an object). Linear in the number of members.
   const Value* find(std::string_view key) const;
 
-  /// Byte offset of the value's first character in the parsed text; 0 for a value made by hand.
+  /// Byte offset of the value's first character in the parsed text; of a value made by hand, what set_offset said, or
+  /// 0.
   size_t offset() const { return offset_; }
+  Value& set_offset(size_t offset) {
+    offset_ = offset;
+    return *this;
+  }
 
   /// Appends a member to an object (a null value becomes an object), or an item to an array likewise.
   Value& set(std::string key, Value value);

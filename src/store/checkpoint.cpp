@@ -111,6 +111,22 @@ Checkpoint Checkpoint::open(const fs::path& path) {
   return checkpoint;
 }
 
+Checkpoint Checkpoint::from_entries(std::vector<std::shared_ptr<const MappedFile>> maps,
+                                    std::vector<TensorEntry> entries) {
+  Checkpoint checkpoint;
+  checkpoint.maps_ = std::move(maps);
+  checkpoint.entries_ = std::move(entries);
+  const auto& all = checkpoint.entries_;
+  std::stable_sort(checkpoint.entries_.begin(), checkpoint.entries_.end(),
+                   [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
+  for (size_t i = 1; i < all.size(); ++i) {
+    if (all[i].name != all[i - 1].name) continue;
+    throw invalid({fmt::format("{}: tensor \"{}\"", all[i].file, printable(all[i].name)), "each name once",
+                   "it again (first in " + all[i - 1].file + ")"});
+  }
+  return checkpoint;
+}
+
 void Checkpoint::add(SafetensorsFile file) {
   maps_.push_back(std::move(file.map_));
   metadata_.merge(file.metadata_);

@@ -73,6 +73,10 @@ class Checkpoint {
   /// shards do not agree on, and pickle files, which are never read.
   static Checkpoint open(const std::filesystem::path& file_or_directory);
 
+  /// Of tensors found elsewhere, under the names that a model asks for (GGUF); they may lie in any of `maps`. Sorts
+  /// them. Throws Error{invalid} naming file and tensor if two have one name.
+  static Checkpoint from_entries(std::vector<std::shared_ptr<const MappedFile>> maps, std::vector<TensorEntry> entries);
+
   /// The tensor of that name, or nullptr. Cost: a binary search.
   const Tensor* find(std::string_view name) const;
 
