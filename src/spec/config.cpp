@@ -72,13 +72,16 @@ ModelSpec parse_config(std::string_view text, const std::string& source) {
                    .expected = fmt::format("at most {} bytes", kMaxConfigBytes),
                    .got = fmt::format("{}", text.size())});
   }
-  const json::Value root = json::parse(text, {.source = source});
+  return read_config(json::parse(text, {.source = source}), source);
+}
+
+ModelSpec read_config(const json::Value& root, const std::string& source, const FieldNames* names) {
   if (!root.is_object()) {
     throw invalid({.where = fmt::format("{}: byte {}", source, root.offset()),
                    .expected = "an object",
                    .got = std::string(json::type_name(root.type()))});
   }
-  const ConfigReader config(root, source);
+  const ConfigReader config(root, source, "", names);
   const Family& family = find_family(config);
   ModelSpec spec = family.read(config);
   spec.family = family.model_type;

@@ -33,8 +33,8 @@ std::string shown(const json::Value& value) {
 
 }  // namespace
 
-ConfigReader::ConfigReader(const json::Value& object, std::string source, std::string path)
-    : object_(&object), source_(std::move(source)), path_(std::move(path)) {
+ConfigReader::ConfigReader(const json::Value& object, std::string source, std::string path, const FieldNames* names)
+    : object_(&object), source_(std::move(source)), path_(std::move(path)), names_(names) {
   MOXIE_CHECK(object.is_object());
 }
 
@@ -50,7 +50,11 @@ bool ConfigReader::has_null(std::string_view key) const {
 
 void ConfigReader::refuse(std::string_view key, const json::Value* value, std::string expected, std::string got,
                           std::string hint) const {
-  std::string where = fmt::format("{}: {}{}", source_, path_, key);
+  std::string name = fmt::format("{}{}", path_, key);
+  if (names_ != nullptr) {
+    if (const auto known = names_->find(name); known != names_->end()) name = known->second;
+  }
+  std::string where = fmt::format("{}: {}", source_, name);
   if (value != nullptr) where += fmt::format(" at byte {}", value->offset());
   throw invalid({std::move(where), std::move(expected), std::move(got), std::move(hint)});
 }
@@ -171,7 +175,7 @@ std::optional<ConfigReader> ConfigReader::object(std::string_view key) const {
   const json::Value* value = find(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_object()) fail(key, "an object");
-  return ConfigReader(*value, source_, fmt::format("{}{}.", path_, key));
+  return ConfigReader(*value, source_, fmt::format("{}{}.", path_, key), names_);
 }
 
 }  // namespace moxie

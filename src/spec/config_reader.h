@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,13 +28,18 @@ struct NumberRange {
   bool from_low = false;
 };
 
+/// What to call the fields of a config that was made of another file: full path ("rope_scaling.factor") -> its key
+/// there.
+using FieldNames = std::map<std::string, std::string, std::less<>>;
+
 /// One JSON object of a config. A key that is null counts as absent, as in transformers. Each accessor throws
 /// Error{invalid} if the value has another type or is out of range; those without a fallback also if it is absent.
 /// Keeps a reference to the object: it must outlive the reader.
 class ConfigReader {
  public:
-  /// `source` names the file in errors; `path` is put before field names ("rope_scaling.").
-  ConfigReader(const json::Value& object, std::string source, std::string path = "");
+  /// `source` names the file in errors; `path` is put before field names ("rope_scaling."); `names`, which must outlive
+  /// the reader too, says what to call fields instead.
+  ConfigReader(const json::Value& object, std::string source, std::string path = "", const FieldNames* names = nullptr);
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
   bool has_null(std::string_view key) const;  // present, and null
@@ -74,6 +81,7 @@ class ConfigReader {
   const json::Value* object_;
   std::string source_;
   std::string path_;
+  const FieldNames* names_;
 };
 
 }  // namespace moxie

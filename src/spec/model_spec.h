@@ -75,6 +75,7 @@ struct RopeSpec {
   double attention_factor = 1;                       // multiplies cos and sin (yarn, longrope), already computed
   double short_attention_factor = 1;                 // longrope: the same at or below original_max_position
   std::vector<double> short_factors, long_factors;   // longrope, dim / 2 each
+  std::vector<double> slowdowns;                     // each frequency is divided by its one (GGUF), dim / 2; or none
   bool operator==(const RopeSpec&) const = default;
 };
 

@@ -79,6 +79,8 @@ std::vector<float> rope_inverse_frequencies(const RopeSpec& rope, int64_t sequen
   }
   if (rope.scaling == RopeScaling::llama3) scale_llama3(rope, frequencies);
   if (rope.scaling == RopeScaling::yarn) scale_yarn(rope, periods, frequencies);
+  MOXIE_CHECK(rope.slowdowns.empty() || rope.slowdowns.size() == frequencies.size());
+  for (size_t i = 0; i < rope.slowdowns.size(); ++i) frequencies[i] /= static_cast<float>(rope.slowdowns[i]);
   return frequencies;
 }
 
