@@ -106,25 +106,6 @@ class Message {
   size_t at_ = 0;
 };
 
-enum class PieceType { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
-
-struct Piece {
-  std::string_view text;
-  float score = 0;
-  PieceType type = PieceType::normal;
-};
-
-// The parts of ModelProto that encoding needs, with the defaults of sentencepiece_model.proto.
-struct Model {
-  std::vector<Piece> pieces;
-  int model_type = 1;  // unigram
-  bool byte_fallback = false;
-  bool whitespace_as_suffix = false;
-  int32_t bos_id = 1, eos_id = 2;
-  bool dummy_prefix = true, remove_extra_spaces = true, escape_spaces = true;
-  bool has_charsmap = false;
-};
-
 Piece read_piece(Message message, const std::string& source) {
   Piece piece;
   while (message.next()) {
@@ -148,7 +129,7 @@ Piece read_piece(Message message, const std::string& source) {
   return piece;
 }
 
-void read_trainer(Message message, Model& model) {
+void read_trainer(Message message, SentencePieceModel& model) {
   while (message.next()) {
     switch (message.number) {
       case 3:
@@ -172,7 +153,7 @@ void read_trainer(Message message, Model& model) {
   }
 }
 
-void read_normalizer_spec(Message message, Model& model) {
+void read_normalizer_spec(Message message, SentencePieceModel& model) {
   while (message.next()) {
     switch (message.number) {
       case 2:
@@ -193,8 +174,8 @@ void read_normalizer_spec(Message message, Model& model) {
   }
 }
 
-Model read_model(std::string_view bytes, const std::string& source) {
-  Model model;
+SentencePieceModel read_model(std::string_view bytes, const std::string& source) {
+  SentencePieceModel model;
   Message message(bytes, 0, source);
   while (message.next()) {
     if (message.number == 1) model.pieces.push_back(read_piece(message.as_message("pieces"), source));
@@ -222,7 +203,7 @@ Model read_model(std::string_view bytes, const std::string& source) {
 }
 
 // Ranks: the higher the score the lower; equal scores share one, and position decides.
-std::vector<uint32_t> ranks_of(const Model& model) {
+std::vector<uint32_t> ranks_of(const SentencePieceModel& model) {
   std::vector<float> scores;
   for (const Piece& piece : model.pieces) scores.push_back(piece.score);
   std::sort(scores.begin(), scores.end(), std::greater<>());
@@ -238,13 +219,17 @@ std::vector<uint32_t> ranks_of(const Model& model) {
 }  // namespace
 
 Parts parts_from_sentencepiece(std::string_view bytes, const std::string& source) {
-  const Model model = read_model(bytes, source);
+  return parts_from_pieces(read_model(bytes, source), source);
+}
+
+Parts parts_from_pieces(const SentencePieceModel& model, const std::string& source) {
   Vocab vocab;
   std::vector<AddedToken> added;
   BpeOptions options{.byte_fallback = model.byte_fallback, .fuse_unk = true};
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const Piece& piece = model.pieces[i];
     const auto id = static_cast<int32_t>(i);
+    if (piece.type == PieceType::unused) continue;
     // Control pieces stay out of the vocabulary, so that no text can reach them.
     const bool is_text = piece.type == PieceType::normal || piece.type == PieceType::byte;
     if (is_text) {

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/json.h"
+
 namespace moxie {
 
 namespace text {
@@ -48,6 +50,11 @@ class Tokenizer {
   static Tokenizer from_tiktoken(std::string_view ranks, std::string_view pattern,
                                  const std::vector<std::pair<std::string, int32_t>>& specials,
                                  const std::string& source);
+
+  /// tokenizer.ggml.* of a GGUF file's metadata (as GgufFile has it): models "gpt2" (byte-level BPE, split into words
+  /// as tokenizer.ggml.pre says) and "llama" (SentencePiece BPE). Throws Error{invalid} naming source, key and byte
+  /// offset for any other model, an unknown pre-tokenizer, lists that do not fit one another, ids that are no token.
+  static Tokenizer from_gguf(const json::Value& metadata, const std::string& source);
 
   /// Linear time in the text. Bytes that are not UTF-8: a byte-level tokenizer encodes them as they are, so that the
   /// token_bytes of the ids join to the text; any other reads U+FFFD for each maximal broken sequence.

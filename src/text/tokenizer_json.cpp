@@ -87,36 +87,6 @@ std::pair<std::string_view, std::string_view> merge_sides(const json::Value& ite
   return {};
 }
 
-PairTable read_merges(const Fields& model, const Vocab& vocab, bool byte_level) {
-  PairTable merges;
-  const json::Array& items = model.array("merges");
-  merges.reserve(items.size());
-  uint32_t rank = 0;
-  for (const json::Value& item : items) {
-    const auto where = [&] { return model.where(item, fmt::format(".merges[{}]", rank)); };
-    const auto [left, right] = merge_sides(item);
-    if (left.empty() || right.empty()) {
-      throw invalid({.where = where(), .expected = "two tokens: \"a b\" or [\"a\", \"b\"]", .got = "something else"});
-    }
-    const auto id_of = [&](std::string_view token) {
-      if (!byte_level) return vocab.find(token);
-      const std::optional<std::string> bytes = bytes_of_letters(token);
-      return bytes ? vocab.find(*bytes) : -1;
-    };
-    const std::string both = std::string(left) + std::string(right);
-    const int32_t left_id = id_of(left), right_id = id_of(right), both_id = id_of(both);
-    if (left_id < 0 || right_id < 0 || both_id < 0) {
-      const std::string_view missing = left_id < 0 ? left : right_id < 0 ? right : std::string_view(both);
-      throw invalid({.where = where(),
-                     .expected = "tokens of the vocabulary",
-                     .got = fmt::format("\"{}\", which is none", printable(missing))});
-    }
-    merges.insert(left_id, right_id, {rank, both_id});  // a pair listed again changes nothing
-    ++rank;
-  }
-  return merges;
-}
-
 void refuse_unless_absent(const Fields& model, std::string_view key) {
   const json::Value* value = model.find(key);
   if (value == nullptr || (value->is_string() && value->as_string().empty())) return;
@@ -130,7 +100,7 @@ Bpe read_bpe(const Fields& model, const std::vector<AddedToken>& added, bool byt
     refuse_unless_absent(model, key);
   }
   Vocab vocab = read_vocab(model, added, byte_level);
-  PairTable merges = read_merges(model, vocab, byte_level);
+  PairTable merges = read_merges(model.array("merges"), vocab, byte_level, model.source(), "model.merges");
   BpeOptions options{.byte_level = byte_level,
                      .byte_fallback = model.boolean("byte_fallback", false),
                      .fuse_unk = model.boolean("fuse_unk", false),
@@ -160,6 +130,36 @@ void check_added(const Fields& root, const std::vector<AddedToken>& added, size_
 }
 
 }  // namespace
+
+PairTable read_merges(const json::Array& items, const Vocab& vocab, bool byte_level, const std::string& source,
+                      std::string_view name) {
+  PairTable merges;
+  merges.reserve(items.size());
+  uint32_t rank = 0;
+  for (const json::Value& item : items) {
+    const auto where = [&] { return fmt::format("{}: byte {}: {}[{}]", source, item.offset(), name, rank); };
+    const auto [left, right] = merge_sides(item);
+    if (left.empty() || right.empty()) {
+      throw invalid({.where = where(), .expected = "two tokens: \"a b\" or [\"a\", \"b\"]", .got = "something else"});
+    }
+    const auto id_of = [&](std::string_view token) {
+      if (!byte_level) return vocab.find(token);
+      const std::optional<std::string> bytes = bytes_of_letters(token);
+      return bytes ? vocab.find(*bytes) : -1;
+    };
+    const std::string both = std::string(left) + std::string(right);
+    const int32_t left_id = id_of(left), right_id = id_of(right), both_id = id_of(both);
+    if (left_id < 0 || right_id < 0 || both_id < 0) {
+      const std::string_view missing = left_id < 0 ? left : right_id < 0 ? right : std::string_view(both);
+      throw invalid({.where = where(),
+                     .expected = "tokens of the vocabulary",
+                     .got = fmt::format("\"{}\", which is none", printable(missing))});
+    }
+    merges.insert(left_id, right_id, {rank, both_id});  // a pair listed again changes nothing
+    ++rank;
+  }
+  return merges;
+}
 
 AddedToken read_added_token(const Fields& fields, int64_t id) {
   if (id < 0 || id > kMaxId) fields.fail("id", fmt::format("0 to {}", kMaxId), fmt::format("{}", id));

@@ -22,6 +22,11 @@ void read_post_processor(const Fields& fields, const Vocab& vocab, const std::ve
 /// One element of added_tokens, or one value of added_tokens_decoder (`id` is then its key).
 AddedToken read_added_token(const Fields& fields, int64_t id);
 
+/// Merges as a list of "a b" or ["a", "b"], best first, of a vocabulary that may be byte-level. `source` and
+/// `name` call the file and the list in errors.
+PairTable read_merges(const json::Array& items, const Vocab& vocab, bool byte_level, const std::string& source,
+                      std::string_view name);
+
 /// GPT-2's own split into words, as ByteLevel applies it.
 inline constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";

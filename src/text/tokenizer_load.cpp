@@ -7,6 +7,7 @@
 #include "text/sentencepiece.h"
 #include "text/tiktoken.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_parts.h"
 
@@ -96,6 +97,10 @@ Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, std::string_view patt
                                    const std::vector<std::pair<std::string, int32_t>>& specials,
                                    const std::string& source) {
   return Tokenizer(finished(text::parts_from_tiktoken(ranks, pattern, specials, source)));
+}
+
+Tokenizer Tokenizer::from_gguf(const json::Value& metadata, const std::string& source) {
+  return Tokenizer(finished(text::parts_from_gguf(metadata, source)));
 }
 
 Tokenizer Tokenizer::load(const std::filesystem::path& model_dir) {
