@@ -29,14 +29,20 @@ bool ignorable(const std::string& name, int64_t num_layers, int64_t num_mtp_laye
 
 }  // namespace
 
+bool computable(FormatId format) {
+  const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
+  return plain || (format >= FormatId::q4_0 && format <= FormatId::nvfp4);
+}
+
 void Binder::misshaped(const std::string& name, const std::string& expected, const std::string& got) {
   misshaped_.push_back(fmt::format("{}: expected {}, got {}", name, expected, got));
 }
 
-bool Binder::computable(const std::string& name, const View& view) {
-  if (view.format == FormatId::f32 || view.format == FormatId::bf16 || view.format == FormatId::f16) return true;
-  uncomputable_.push_back(fmt::format("{} is {}: this build computes with f32, bf16 and f16 (and mxfp4 experts)", name,
-                                      format_name(view.format)));
+bool Binder::check_format(const std::string& name, const View& view) {
+  if (computable(view.format)) return true;
+  uncomputable_.push_back(
+      fmt::format("{} is {}: this build computes with f32, bf16, f16, the blocks of GGUF files (and mxfp4 experts)",
+                  name, format_name(view.format)));
   return false;
 }
 
@@ -57,7 +63,7 @@ View Binder::tensor(const std::string& name, const Shape& shape) {
     misshaped(name, shape.str(), found->shape.str());
     return {};
   }
-  return computable(name, *found) ? *found : View{};
+  return check_format(name, *found) ? *found : View{};
 }
 
 View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) {
@@ -71,7 +77,7 @@ const float* Binder::vector(const std::string& name, int64_t size) {
     misshaped(name, fmt::format("{} elements", size), found->shape.str());
     return nullptr;
   }
-  if (!computable(name, *found)) return nullptr;
+  if (!check_format(name, *found)) return nullptr;
   std::vector<float>& out = weights_.vectors.emplace_back(static_cast<size_t>(size));
   find_kernel_set("ref")->decode_row(found->format, found->data, nullptr, size, out.data());
   return out.data();
@@ -108,9 +114,9 @@ void Binder::finish(const std::string& source, int64_t num_layers, int64_t num_m
   }
   const std::string problems = listing("missing", missing_) + listing("of another shape", misshaped_) +
                                listing("in a format that cannot be computed with", uncomputable_) +
-                               listing("extra (config.json has no place for them)", extra);
+                               listing("extra (the config has no place for them)", extra);
   if (!problems.empty()) {
-    throw Error(ErrorCode::invalid, source + ": the tensors do not fit config.json:" + problems);
+    throw Error(ErrorCode::invalid, source + ": the tensors do not fit the config:" + problems);
   }
 }
 

@@ -9,6 +9,9 @@
 
 namespace moxie {
 
+/// Whether kernels compute with matrices of that format: f32, bf16, f16, and the blocks that GGUF files hold.
+bool computable(FormatId format);
+
 /// A binder of one checkpoint into one ModelWeights. Look-ups that fail return something empty and are remembered;
 /// finish() throws them all at once.
 class Binder {
@@ -37,7 +40,7 @@ class Binder {
   void finish(const std::string& source, int64_t num_layers, int64_t num_mtp_layers);
 
  private:
-  bool computable(const std::string& name, const View& view);
+  bool check_format(const std::string& name, const View& view);
 
   const Checkpoint& checkpoint_;
   ModelWeights& weights_;

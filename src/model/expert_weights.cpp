@@ -96,12 +96,17 @@ void bind_stacked_experts(Binder& binder, const TensorNames& names, const MoeSpe
   }
 }
 
+// One expert from its three matrices, with their biases where the block has them.
 Expert bind_expert(Binder& binder, const std::string& gate, const std::string& up, const std::string& down, int64_t f,
-                   int64_t hidden_size) {
+                   int64_t hidden_size, bool bias) {
   Expert expert;
   expert.gate = binder.matrix(gate, f, hidden_size);
   expert.up = binder.matrix(up, f, hidden_size);
   expert.down = binder.matrix(down, hidden_size, f);
+  if (!bias) return expert;
+  expert.gate_bias = binder.vector(bias_name(gate), f);
+  expert.up_bias = binder.vector(bias_name(up), f);
+  expert.down_bias = binder.vector(bias_name(down), hidden_size);
   return expert;
 }
 
@@ -141,13 +146,8 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
   if (ffn.is_dense()) {
     weights.bank.experts.resize(1);
     const std::string at = prefix + "mlp.";
-    Expert& expert = weights.bank.experts[0];
-    expert = bind_expert(binder, at + names.dense_gate, at + names.dense_up, at + names.dense_down, f, h);
-    if (ffn.expert_bias) {
-      expert.gate_bias = binder.vector(bias_name(at + names.dense_gate), f);
-      expert.up_bias = binder.vector(bias_name(at + names.dense_up), f);
-      expert.down_bias = binder.vector(bias_name(at + names.dense_down), h);
-    }
+    weights.bank.experts[0] =
+        bind_expert(binder, at + names.dense_gate, at + names.dense_up, at + names.dense_down, f, h, ffn.expert_bias);
     return weights;
   }
   // transformers 5 writes the block as "mlp." whatever the family called it
@@ -167,13 +167,13 @@ MoeWeights bind_ffn(Binder& binder, const ModelSpec& spec, const MoeSpec& ffn, c
     for (int64_t e = 0; e < ffn.num_experts; ++e) {
       weights.bank.experts[static_cast<size_t>(e)] =
           bind_expert(binder, at + numbered(names.expert_gate, e), at + numbered(names.expert_up, e),
-                      at + numbered(names.expert_down, e), f, h);
+                      at + numbered(names.expert_down, e), f, h, ffn.expert_bias);
     }
   }
   if (ffn.shared != SharedExpert::none) {
     const std::string shared = at + names.shared;
     weights.shared = bind_expert(binder, shared + names.dense_gate, shared + names.dense_up, shared + names.dense_down,
-                                 ffn.shared_intermediate_size, h);
+                                 ffn.shared_intermediate_size, h, false);
     if (ffn.shared == SharedExpert::sigmoid_gated) weights.shared_gate = binder.matrix(at + names.shared_gate, 1, h);
   }
   return weights;

@@ -47,6 +47,9 @@ class ChatTemplate {
   /// a list of {name, template}, of which "default"). Empty if there is none.
   static std::optional<ChatTemplate> load(const std::filesystem::path& model_dir);
 
+  /// The tokenizer.chat_template of a GGUF file's metadata. Empty if there is none.
+  static std::optional<ChatTemplate> from_gguf(const json::Value& metadata, const std::string& source);
+
   /// Renders with the members of the object `context` as variables: messages, add_generation_prompt, tools,
   /// bos_token... All strings in it are the user's, but for those of members named *_token (bos_token, ...), and for
   /// the `role` of a message where it is one of the usual roles (templates build control tokens of it). Throws

@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
+
+#include "base/json.h"
 
 namespace moxie {
 
@@ -24,6 +27,10 @@ struct GenerationConfig {
   /// Reads DIR/generation_config.json. No file: all empty. Unknown fields are ignored, null is as if not there. Throws
   /// Error{invalid} naming file and field for another type or range.
   static GenerationConfig load(const std::filesystem::path& model_dir);
+
+  /// What a GGUF file's metadata says of it: general.sampling.*, the ids of tokenizer.ggml that end an answer, and the
+  /// control tokens that are known to (files often name only one). Throws Error{invalid} naming source and key.
+  static GenerationConfig from_gguf(const json::Value& metadata, const std::string& source);
 };
 
 }  // namespace moxie
