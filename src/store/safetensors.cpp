@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "store/foreign_kind.h"
 
 namespace moxie {
 namespace {
@@ -277,24 +278,6 @@ class HeaderParser {
   SafetensorsHeader header_;
 };
 
-/// What a file is that does not look like safetensors, or empty.
-std::string_view foreign_kind(std::string_view bytes) {
-  if (bytes.size() > kLengthBytes && bytes[kLengthBytes] == '{') return "";
-  if (bytes.starts_with("version https://git-lfs")) return "a Git LFS pointer: run `git lfs pull` to fetch the weights";
-  if (bytes.starts_with("\x1f\x8b")) return "a gzip file: gunzip it first";
-  if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02")) {
-    return "a pickle (PyTorch) file, which can run code and is never read: convert it to safetensors";
-  }
-  if (bytes.starts_with("GGUF")) return "a GGUF file";
-  const size_t start = std::min(bytes.find_first_not_of(" \t\r\n"), bytes.size());
-  const std::string_view text = bytes.substr(start, 9);
-  if (text.starts_with("<!DOCTYPE") || text.starts_with("<!doctype") || text.starts_with("<html") ||
-      text.starts_with("<?xml") || text.starts_with("<HTML")) {
-    return "an HTML page, not the file itself: the download went wrong";
-  }
-  return "";
-}
-
 /// The tensor of one range of a map; a private copy if its address does not suit its format.
 Tensor tensor_at(const std::shared_ptr<const MappedFile>& map, int64_t data_begin, const TensorRange& range) {
   const char* data = map->bytes().data() + data_begin + range.begin;
@@ -319,8 +302,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view file_bytes, const st
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   SafetensorsFile file;
   file.map_ = MappedFile::open(path);
-  const std::string_view kind = foreign_kind(file.map_->bytes());
-  if (!kind.empty()) {
+  const std::string_view bytes = file.map_->bytes();
+  const std::string_view kind = foreign_kind(bytes);
+  if (!kind.empty() && !bytes.substr(std::min(kLengthBytes, bytes.size())).starts_with('{')) {
     throw invalid({.where = path.string(), .expected = "a safetensors file", .got = std::string(kind)});
   }
   SafetensorsHeader header = parse_safetensors_header(file.map_->bytes(), path.string());

@@ -4,35 +4,10 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "store/safetensors.h"
+#include "store/view_stream.h"
 
 namespace moxie {
 namespace {
-
-constexpr size_t kBufferBytes = 1 << 20;
-
-/// Collects short rows so that a strided view does not cost a system call a row.
-class Buffered {
- public:
-  explicit Buffered(AtomicFile& file) : file_(file) {}
-
-  void write(const void* data, size_t size) {
-    if (buffer_.size() + size > kBufferBytes) flush();
-    if (size >= kBufferBytes) {
-      file_.write(data, size);
-    } else if (size > 0) {
-      buffer_.append(static_cast<const char*>(data), size);
-    }
-  }
-
-  void flush() {
-    file_.write(buffer_);
-    buffer_.clear();
-  }
-
- private:
-  AtomicFile& file_;
-  std::string buffer_;
-};
 
 std::string header_text(const std::vector<const NamedView*>& order,
                         const std::map<std::string, std::string>& metadata) {
@@ -79,22 +54,12 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedV
 
   const std::string text = header_text(order, metadata);
   AtomicFile file(path);
-  Buffered out(file);
+  ViewStream out(file);
   std::string length;
   for (int i = 0; i < 8; ++i) length += static_cast<char>(text.size() >> (8 * i) & 0xff);
-  out.write(length.data(), length.size());
-  out.write(text.data(), text.size());
-  for (const NamedView* tensor : order) {
-    const View& view = tensor->view;
-    const int64_t dense = row_bytes(view.format, view.shape.back());
-    if (view.row_bytes == dense) {
-      out.write(view.data, static_cast<size_t>(view.num_bytes()));
-      continue;
-    }
-    for (int64_t row = 0; row < view.num_rows(); ++row) {
-      out.write(static_cast<const char*>(view.data) + row * view.row_bytes, static_cast<size_t>(dense));
-    }
-  }
+  out.write(length);
+  out.write(text);
+  for (const NamedView* tensor : order) out.write(tensor->view);
   out.flush();
   file.commit();
 }
