@@ -133,7 +133,7 @@ void bench(const BenchFlags& flags) {
   const bool bf16_dot = kernels.activation_format(formats_of(loaded)[Part::routed_experts]) == FormatId::bf16;
   const int64_t bytes = loaded.model().checkpoint().total_bytes();
   const int64_t params = count_parameters(loaded.spec()).total();
-  const std::string name = loaded.directory().filename().string();
+  const std::string name = loaded.path().filename().string();
   if (flags.output == "json") {
     print_rows_json(rows, name, bytes, params, kernels.name, bf16_dot);
   } else {

@@ -35,7 +35,7 @@ std::string name_of(std::filesystem::path directory) {
 ComparedModel sizes_of(const LoadedModel& loaded, const CompareFlags& flags) {
   const ModelSpec& spec = loaded.spec();
   ComparedModel model;
-  model.name = name_of(loaded.directory());
+  model.name = name_of(loaded.path());
   model.family = spec.family;
   model.parameters = count_parameters(spec);
   model.active = count_active_parameters(spec);

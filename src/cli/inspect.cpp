@@ -14,10 +14,8 @@
 #include "cli/model_flags.h"
 #include "cli/train_plan.h"
 #include "kernels/ceilings.h"
-#include "spec/config.h"
 #include "spec/names.h"
 #include "store/checkpoint_checks.h"
-#include "store/safetensors.h"
 
 namespace moxie::cli {
 namespace {
@@ -46,13 +44,11 @@ std::vector<LayerRun> runs_of(const ModelSpec& spec) {
   return runs;
 }
 
-std::optional<WeightFiles> find_weights(const std::filesystem::path& directory, bool strict) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(directory / "model.safetensors", ignored) &&
-      !std::filesystem::exists(directory / "model.safetensors.index.json", ignored)) {
-    return std::nullopt;
-  }
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+// What the weights beside a config take, and the formats they have.
+void add_weights(const ModelSource& source, bool strict, Inspection& result) {
+  if (!source.has_weights()) return;
+  const Checkpoint checkpoint = source.checkpoint(result.spec);
+  if (source.is_gguf()) result.formats = formats_by_part(checkpoint);
   if (strict) require_finite(checkpoint);
   WeightFiles files;
   files.bytes = checkpoint.total_bytes();
@@ -61,7 +57,7 @@ std::optional<WeightFiles> find_weights(const std::filesystem::path& directory, 
     const View& view = entry.tensor.view;
     files.bytes_by_format[std::string(format_name(view.format))] += view.num_bytes();
   }
-  return files;
+  result.files = std::move(files);
 }
 
 // Bytes a second, best of a few reads: the load of other processes only lowers it.
@@ -76,25 +72,27 @@ Inspection inspect(const Options& options) {
   Inspection result;
   result.model = options.model;
   std::error_code ignored;
-  const bool is_config = std::filesystem::is_regular_file(options.model, ignored);
-  const std::filesystem::path path = is_config ? std::filesystem::path(options.model) : find_model(options.model);
+  const bool is_file = std::filesystem::is_regular_file(options.model, ignored);
+  const std::filesystem::path path = is_file ? std::filesystem::path(options.model) : find_model(options.model);
+  std::optional<ModelSource> source;
   if (path.extension() == ".toml") {
     result.training = load_train_config(path, {});
     result.spec = result.training->spec;
   } else {
-    result.spec = load_config(path);
+    source = ModelSource::open(path);
+    result.spec = source->spec();
   }
   const ModelSpec& spec = result.spec;
   result.runs = runs_of(spec);
   result.parameters = count_parameters(spec);
   result.active = count_active_parameters(spec);
   result.formats = stored_formats(spec);
+  if (source) add_weights(*source, options.strict, result);
   result.bytes = part_bytes(spec, result.formats);
   result.context = options.context.value_or(std::min(spec.max_position, kDefaultContext));
   if (result.context > spec.max_position) {
     throw make_error(ErrorCode::usage, "--context {}: the model allows at most {}", result.context, spec.max_position);
   }
-  if (!is_config) result.files = find_weights(path, options.strict);
   result.decode = decode_step(spec, result.formats, options.batch, result.context, kEngineKvBytes);
   if (options.bandwidth_gb) {
     result.bandwidth = *options.bandwidth_gb * 1e9;
@@ -259,8 +257,10 @@ void print_text(const Inspection& in) {
 void add_inspect(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("inspect", "What a model is and what it costs; works from a config.json alone");
   auto options = std::make_shared<Options>();
-  verb->add_option("model", options->model,
-                   "Model directory, org/name in the Hugging Face cache, a config.json, or the TOML of a training run")
+  verb->add_option(
+          "model", options->model,
+          "Model directory, GGUF file, org/name in the Hugging Face cache, a config.json, or the TOML of a training "
+          "run")
       ->required();
   verb->add_option("--context", options->context, "Tokens in the cache for the estimates (default: up to 4096)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 48));

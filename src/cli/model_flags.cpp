@@ -24,6 +24,19 @@ std::filesystem::path hub_cache() {
   return environment_path("HOME") / ".cache/huggingface/hub";
 }
 
+// Of a tensor of a GGUF file, under the name gguf_checkpoint gives it.
+Part part_of(std::string_view name) {
+  constexpr std::pair<std::string_view, Part> kMarks[] = {
+      {"embed_tokens", Part::embedding},   {"lm_head", Part::head},
+      {".self_attn.", Part::attention},    {"norm.", Part::norms},
+      {".experts.", Part::routed_experts}, {".shared_expert", Part::shared_experts},
+      {".mlp.gate.", Part::router}};
+  for (const auto& [mark, part] : kMarks) {
+    if (name.find(mark) != std::string_view::npos) return part;
+  }
+  return Part::dense_ffn;
+}
+
 // 7.5M, 46.7B
 std::string short_count(int64_t n) {
   const auto value = static_cast<double>(n);
@@ -37,14 +50,14 @@ std::filesystem::path find_model(const std::string& argument) {
   std::error_code ignored;
   if (std::filesystem::is_directory(argument, ignored)) return argument;
   if (std::filesystem::exists(argument, ignored)) {
+    if (is_gguf_file(argument)) return argument;
     throw invalid({.where = argument,
-                   .expected = "a model directory (config.json and safetensors)",
-                   .got = "a file",
-                   .hint = "GGUF files are not read yet."});
+                   .expected = "a model directory (config.json and safetensors) or a GGUF file",
+                   .got = "another file"});
   }
   const size_t slash = argument.find('/');
   if (slash == std::string::npos || argument.find('/', slash + 1) != std::string::npos || argument.starts_with('.')) {
-    throw invalid({.where = argument, .expected = "a model directory", .got = "nothing of that name"});
+    throw invalid({.where = argument, .expected = "a model directory or GGUF file", .got = "nothing of that name"});
   }
   std::string name = argument, revision = "main";
   if (const size_t at = argument.find('@', slash); at != std::string::npos) {
@@ -64,7 +77,7 @@ std::filesystem::path find_model(const std::string& argument) {
 }
 
 void ModelFlags::declare_model(CLI::App& verb) {
-  verb.add_option("model", model, "Model directory, or org/name in the Hugging Face cache")->required();
+  verb.add_option("model", model, "Model directory, GGUF file, or org/name in the Hugging Face cache")->required();
 }
 
 void ModelFlags::declare(CLI::App& verb) {
@@ -78,9 +91,9 @@ void ModelFlags::declare(CLI::App& verb) {
 }
 
 LoadedModel::LoadedModel(const ModelFlags& flags, const EngineOptions& options, bool say_what)
-    : directory_(find_model(flags.model)) {
+    : source_(ModelSource::open(find_model(flags.model))) {
   const auto start = std::chrono::steady_clock::now();
-  model_ = std::make_unique<Model>(Model::load(directory_, flags.context));
+  model_ = std::make_unique<Model>(Model::load(source_, flags.context));
   EngineOptions chosen = options;
   if (chosen.threads == 0) chosen.threads = flags.threads;
   engine_ = std::make_unique<Engine>(*model_, chosen);
@@ -103,7 +116,7 @@ void LoadedModel::describe(double seconds) const {
   }
   const std::string experts =
       moe == nullptr ? "dense" : fmt::format("{} MoE x {} experts, top-{}", moe_layers, moe->num_experts, moe->top_k);
-  say(fmt::format("load   {}  {} layers ({})  {} total / {} active  {:.1f} MB  {:.2f} s", directory_.string(),
+  say(fmt::format("load   {}  {} layers ({})  {} total / {} active  {:.1f} MB  {:.2f} s", path().string(),
                   spec().num_layers, experts, short_count(count_parameters(spec()).total()),
                   short_count(active_parameters(spec()).full),
                   static_cast<double>(model_->checkpoint().total_bytes()) / 1e6, seconds));
@@ -114,9 +127,9 @@ void LoadedModel::describe(double seconds) const {
 
 const Tokenizer& LoadedModel::tokenizer() {
   if (!tokenizer_) {
-    tokenizer_ = Tokenizer::load(directory_);
+    tokenizer_ = source_.tokenizer();
     if (tokenizer_->vocab_size() > spec().vocab_size) {
-      throw invalid({.where = directory_.string() + ": tokenizer",
+      throw invalid({.where = path().string() + ": tokenizer",
                      .expected = fmt::format("at most {} tokens, the model's vocabulary", spec().vocab_size),
                      .got = fmt::format("{}", tokenizer_->vocab_size())});
     }
@@ -125,8 +138,10 @@ const Tokenizer& LoadedModel::tokenizer() {
 }
 
 PartFormats formats_of(const LoadedModel& loaded) {
+  const Checkpoint& checkpoint = loaded.model().checkpoint();
+  if (loaded.source().is_gguf()) return formats_by_part(checkpoint);
   std::map<FormatId, int64_t> bytes;
-  for (const TensorEntry& entry : loaded.model().checkpoint().entries()) {
+  for (const TensorEntry& entry : checkpoint.entries()) {
     bytes[entry.tensor.view.format] += entry.tensor.view.num_bytes();
   }
   const auto most =
@@ -134,6 +149,25 @@ PartFormats formats_of(const LoadedModel& loaded) {
   const FormatId format = most->first;
   const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
   return plain ? all_in(format) : stored_formats(loaded.spec());  // mxfp4 lies in the files as u8
+}
+
+PartFormats formats_by_part(const Checkpoint& gguf) {
+  std::map<FormatId, int64_t> bytes[kNumParts], all;
+  for (const TensorEntry& entry : gguf.entries()) {
+    const View& view = entry.tensor.view;
+    bytes[static_cast<size_t>(part_of(entry.name))][view.format] += view.num_bytes();
+    all[view.format] += view.num_bytes();
+  }
+  const auto most = [](const std::map<FormatId, int64_t>& sizes, FormatId otherwise) {
+    const auto largest =
+        std::max_element(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    return sizes.empty() ? otherwise : largest->first;
+  };
+  PartFormats formats;
+  for (int i = 0; i < kNumParts; ++i) {
+    formats[static_cast<Part>(i)] = most(bytes[static_cast<size_t>(i)], most(all, FormatId::f32));
+  }
+  return formats;
 }
 
 }  // namespace moxie::cli

@@ -22,8 +22,8 @@ struct ModelFlags {
   void declare_model(CLI::App& verb);
 };
 
-/// The directory a MODEL argument stands for: itself, or the snapshot of `org/name[@revision]` in the Hugging Face
-/// cache. Throws Error{invalid} saying where it looked.
+/// The directory or GGUF file a MODEL argument stands for: itself, or the snapshot of `org/name[@revision]` in the
+/// Hugging Face cache. Throws Error{invalid} saying where it looked.
 std::filesystem::path find_model(const std::string& argument);
 
 /// A model with its engine and tokenizer. With MOXIE_TAP=DIR every activation is written there.
@@ -32,7 +32,9 @@ class LoadedModel {
   /// `say_what`: prints the "load" line on stderr.
   LoadedModel(const ModelFlags& flags, const EngineOptions& options, bool say_what);
 
-  const std::filesystem::path& directory() const { return directory_; }
+  const ModelSource& source() const { return source_; }
+  /// The directory or file it came from.
+  const std::filesystem::path& path() const { return source_.path(); }
   const Model& model() const { return *model_; }
   const ModelSpec& spec() const { return model_->spec(); }
   Engine& engine() { return *engine_; }
@@ -42,7 +44,7 @@ class LoadedModel {
  private:
   void describe(double seconds) const;
 
-  std::filesystem::path directory_;
+  ModelSource source_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Tap> tap_;
   std::unique_ptr<Engine> engine_;
@@ -51,5 +53,8 @@ class LoadedModel {
 
 /// The formats as the files have them: a config may announce another dtype, or none.
 PartFormats formats_of(const LoadedModel& loaded);
+
+/// The format that most bytes of each part have, of a checkpoint that gguf_checkpoint made: its files mix them.
+PartFormats formats_by_part(const Checkpoint& gguf);
 
 }  // namespace moxie::cli

@@ -56,7 +56,7 @@ const MoeSpec& first_moe(const LoadedModel& loaded) {
   for (const LayerSpec& layer : loaded.spec().layers) {
     if (!layer.ffn.is_dense()) return layer.ffn;
   }
-  throw invalid({.where = loaded.directory().string(),
+  throw invalid({.where = loaded.path().string(),
                  .expected = "a model with experts",
                  .got = fmt::format("a dense {}", loaded.spec().family),
                  .hint = "A dense model routes nothing."});
@@ -76,7 +76,7 @@ RoutingTrace trace_text(LoadedModel& loaded, const std::vector<int32_t>& ids, co
   }
   loaded.engine().set_routing_sink(nullptr);
   sink.trace.token_ids = ids;
-  sink.trace.metadata["model"] = loaded.directory().string();
+  sink.trace.metadata["model"] = loaded.path().string();
   sink.trace.metadata["model_hash"] = checkpoint_hash(loaded.model().checkpoint());
   sink.trace.metadata["router_record"] = router_record(first_moe(loaded)).dump();
   sink.trace.metadata["text_source"] = source;
@@ -115,9 +115,8 @@ void route(const RouteFlags& flags) {
   }
   if (!flags.html.empty()) {
     AtomicFile page(flags.html);
-    page.write(
-        routing_page(trace, tokens,
-                     {.model = loaded.directory().filename().string(), .source = source, .router = router_facts(ffn)}));
+    page.write(routing_page(
+        trace, tokens, {.model = loaded.path().filename().string(), .source = source, .router = router_facts(ffn)}));
     page.commit();
     say(fmt::format("page   {}", flags.html));
   }

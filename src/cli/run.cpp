@@ -197,8 +197,8 @@ void run(RunFlags& flags) {
   const bool one_shot = flags.prompt || !stdin_is_terminal() || flags.as_json;
   if (!flags.prompt && one_shot) flags.prompt = std::string(std::istreambuf_iterator<char>(std::cin), {});
   LoadedModel loaded(flags.model, {.pin = true}, !flags.as_json);
-  const GenerationConfig config = GenerationConfig::load(loaded.directory());
-  const std::optional<ChatTemplate> chat_template = ChatTemplate::load(loaded.directory());
+  const GenerationConfig config = loaded.source().generation_config();
+  const std::optional<ChatTemplate> chat_template = loaded.source().chat_template();
   if (one_shot) {
     answer_once(flags, loaded, chat_template, config);
   } else {

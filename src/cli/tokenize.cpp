@@ -145,7 +145,7 @@ size_t id_bytes(const std::string& path) {
 
 void encode(const FileFlags& flags) {
   const size_t width = id_bytes(flags.out);
-  const Tokenizer tokenizer = Tokenizer::load(flags.tokenizer);
+  const Tokenizer tokenizer = ModelSource::open(flags.tokenizer).tokenizer();
   if (width == 2 && tokenizer.vocab_size() > 65536) {
     throw make_error(ErrorCode::usage, "{}: ids of 16 bits do not hold a vocabulary of {}: name the file .u32",
                      flags.out, tokenizer.vocab_size());
@@ -176,7 +176,7 @@ void encode(const FileFlags& flags) {
 
 void decode(const FileFlags& flags) {
   const size_t width = id_bytes(flags.file);
-  const Tokenizer tokenizer = Tokenizer::load(flags.tokenizer);
+  const Tokenizer tokenizer = ModelSource::open(flags.tokenizer).tokenizer();
   const auto file = MappedFile::open(flags.file);
   const std::string_view bytes = file->bytes();
   if (bytes.size() % width != 0) {

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "model/attention.h"
-#include "spec/config.h"
 #include "spec/rope.h"
 
 namespace moxie {
@@ -32,13 +31,17 @@ void record(Tap* tap, int64_t layer, std::string_view name, const float* data, i
 
 }  // namespace
 
-Model Model::load(const std::filesystem::path& directory, int64_t max_context) {
+Model Model::load(const std::filesystem::path& path, int64_t max_context) {
+  return load(ModelSource::open(path), max_context);
+}
+
+Model Model::load(const ModelSource& source, int64_t max_context) {
   Model model;
-  model.spec_ = load_config(directory);
+  model.spec_ = source.spec();
   const int64_t limit = model.spec_.max_position;
   if (max_context > limit) {
     throw make_error(ErrorCode::usage, "a context of {} tokens: {} was made for at most {}", max_context,
-                     directory.string(), limit);
+                     source.path().string(), limit);
   }
   model.max_context_ = max_context > 0 ? max_context : limit;
   const RopeSpec& rope = model.spec_.rope;
@@ -55,7 +58,7 @@ Model Model::load(const std::filesystem::path& directory, int64_t max_context) {
   }
   model.inverse_frequencies_ = rope_inverse_frequencies(model.spec_.rope, model.max_context_);
   model.rope_factor_ = static_cast<float>(rope_attention_factor(model.spec_.rope, model.max_context_));
-  model.checkpoint_ = std::make_unique<Checkpoint>(Checkpoint::open(directory));
+  model.checkpoint_ = std::make_unique<Checkpoint>(source.checkpoint(model.spec_));
   model.weights_ = bind_weights(model.spec_, *model.checkpoint_);
   return model;
 }

@@ -5,15 +5,17 @@
 #include <memory>
 
 #include "model/attention.h"
+#include "model/model_source.h"
 
 namespace moxie {
 
 class Model {
  public:
-  /// Loads a Hugging Face model directory: config.json and its safetensors. Weights stay mapped.
+  /// Loads a Hugging Face model directory (config.json and its safetensors) or a GGUF file. Weights stay mapped.
   /// `max_context` bounds the positions that will be used (0: the config's max_position); some rotary tables depend
-  /// on it. Throws Error{invalid} as load_config, Checkpoint::open and bind_weights do.
-  static Model load(const std::filesystem::path& directory, int64_t max_context = 0);
+  /// on it. Throws Error{invalid} as ModelSource and bind_weights do.
+  static Model load(const ModelSource& source, int64_t max_context = 0);
+  static Model load(const std::filesystem::path& path, int64_t max_context = 0);
 
   const ModelSpec& spec() const { return spec_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }

@@ -33,7 +33,7 @@ TEST_F(ModelArgument, a_missing_directory_is_named) {
 }
 
 TEST_F(ModelArgument, a_file_is_not_a_directory) {
-  expect_refused(kMoe + "/config.json", "got a file");
+  expect_refused(kMoe + "/config.json", "got another file");
 }
 
 TEST_F(ModelArgument, a_directory_without_config_names_the_file) {

@@ -1,0 +1,154 @@
+// A GGUF file gives the logits of the Hugging Face directory it was made of, in every family and layout.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include "model/gguf_of.h"
+#include "model/runner.h"
+#include "spec/config.h"
+
+namespace moxie {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path golden_dir(const std::string& name) {
+  return fs::path(MOXIE_SOURCE_DIR) / "tests/data/golden" / name;
+}
+
+fs::path scratch(const std::string& name) {
+  const fs::path path = fs::path(testing::TempDir()) / ("moxie_gguf_" + name);
+  fs::create_directories(path.parent_path());
+  return path;
+}
+
+std::vector<float> logits_of(const Model& model, const std::vector<int32_t>& ids) {
+  Runner runner(model);
+  const std::vector<int32_t> pages = runner.pages(1);
+  const StepSequence sequence{.tokens = ids, .pages = pages, .num_logits = static_cast<int64_t>(ids.size())};
+  return runner.step({&sequence, 1}, {});
+}
+
+std::vector<int32_t> golden_ids(const std::string& name) {
+  const Checkpoint golden = Checkpoint::open(golden_dir(name) / "golden.safetensors");
+  const auto* ids = static_cast<const int64_t*>(golden.find("input_ids")->view.data);
+  return {ids, ids + 48};
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  float most = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!(std::fabs(a[i] - b[i]) <= most)) most = std::fabs(a[i] - b[i]);
+  }
+  return most;
+}
+
+// Equal to the last bit, or nearly where rows of q and k stand in another order (then sums do too).
+void expect_same(const fs::path& gguf, const fs::path& directory, const std::string& golden, bool exactly) {
+  const std::vector<int32_t> ids = golden_ids(golden);
+  const std::vector<float> want = logits_of(Model::load(directory), ids), got = logits_of(Model::load(gguf), ids);
+  ASSERT_EQ(want.size(), got.size());
+  if (exactly) {
+    EXPECT_EQ(std::memcmp(want.data(), got.data(), want.size() * sizeof(float)), 0)
+        << "largest difference " << largest_difference(want, got);
+  }
+  EXPECT_LE(largest_difference(want, got), 2e-6f);
+}
+
+struct Case {
+  const char* golden;
+  bool exactly = true;
+  void (*change)(GgufOf& writer) = [](GgufOf&) {};
+  const char* suffix = "";
+};
+
+class Gguf : public testing::TestWithParam<Case> {};
+
+TEST_P(Gguf, gives_the_logits_of_the_directory_it_was_made_of) {
+  const Case& test = GetParam();
+  GgufOf writer(golden_dir(test.golden));
+  test.change(writer);
+  const fs::path path = scratch(std::string(test.golden) + test.suffix + ".gguf");
+  writer.write(path);
+  expect_same(path, golden_dir(test.golden), test.golden, test.exactly);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, Gguf,
+    testing::Values(Case{"llama", false}, Case{"llama3-rope", false}, Case{"mistral", false}, Case{"mixtral", false},
+                    Case{"mixtral-swa", false}, Case{"qwen2"}, Case{"qwen3"}, Case{"qwen2_moe"}, Case{"qwen3_moe"},
+                    Case{"olmoe"}, Case{"olmoe-clip"}, Case{"phimoe"}, Case{"granitemoe", false}, Case{"deepseek_v2"},
+                    Case{"deepseek_v2-group"}, Case{"deepseek_v3"}, Case{"glm4_moe"}, Case{"gpt_oss"},
+                    Case{"deepseek_v2", true, [](GgufOf& writer) { writer.latent_in_one = true; }, "_in_one"},
+                    Case{"deepseek_v3", true, [](GgufOf& writer) { writer.latent_in_one = true; }, "_in_one"},
+                    Case{"qwen3_moe", true, [](GgufOf& writer) { writer.fused_gate_up = true; }, "_fused"},
+                    Case{"qwen2_moe", true, [](GgufOf& writer) { writer.fused_qkv = true; }, "_qkv"},
+                    Case{"mixtral", false, [](GgufOf& writer) { writer.fused_qkv = true; }, "_qkv"}),
+    [](const auto& test) {
+      std::string name = std::string(test.param.golden) + test.param.suffix;
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
+
+// GGUF has one attention factor for both lengths, so the directory must have one too.
+TEST(GgufModel, longrope_takes_its_factors_from_tensors) {
+  const fs::path directory = scratch("longrope");
+  fs::create_directories(directory);
+  fs::copy_file(golden_dir("phimoe-longrope") / "model.safetensors", directory / "model.safetensors",
+                fs::copy_options::overwrite_existing);
+  std::string config = read_file(golden_dir("phimoe-longrope") / "config.json", 1 << 20);
+  for (const char* key : {"short_mscale", "long_mscale"}) {
+    config.replace(config.find(key), std::string_view(key).size(), std::string(key) + "_off");
+  }
+  std::ofstream(directory / "config.json") << config;
+  GgufOf(directory).write(scratch("longrope.gguf"));
+  expect_same(scratch("longrope.gguf"), directory, "phimoe-longrope", true);
+}
+
+// What a spec of a GGUF file says is what the directory says, but for names, the order of rotary pairs and llama3.
+TEST(GgufModel, the_spec_is_that_of_the_directory) {
+  for (const char* name : {"mixtral", "mistral", "qwen2_moe", "qwen3_moe", "olmoe-clip", "phimoe", "granitemoe",
+                           "deepseek_v2-group", "deepseek_v3", "glm4_moe", "gpt_oss", "qwen3"}) {
+    const fs::path path = scratch(std::string("spec_") + name + ".gguf");
+    GgufOf(golden_dir(name)).write(path);
+    const ModelSpec got = ModelSource::open(path).spec(), want = load_config(golden_dir(name));
+    EXPECT_EQ(got.family, want.family) << name;
+    EXPECT_TRUE(got.attention == want.attention) << name;
+    RopeSpec rope = got.rope;
+    rope.interleaved = want.rope.interleaved;
+    rope.original_max_position = want.rope.original_max_position;
+    EXPECT_TRUE(rope == want.rope) << name;
+    ASSERT_EQ(got.layers.size(), want.layers.size());
+    for (size_t i = 0; i < got.layers.size(); ++i) {
+      EXPECT_TRUE(got.layers[i].ffn == want.layers[i].ffn) << name << " layer " << i;
+      EXPECT_EQ(got.layers[i].window, want.layers[i].window) << name << " layer " << i;
+    }
+    EXPECT_EQ(got.norm_eps, want.norm_eps) << name;
+    EXPECT_EQ(got.max_position, want.max_position) << name;
+    EXPECT_EQ(got.tie_word_embeddings, want.tie_word_embeddings) << name;
+    EXPECT_EQ(got.embedding_multiplier, want.embedding_multiplier) << name;
+    EXPECT_EQ(got.residual_multiplier, want.residual_multiplier) << name;
+    EXPECT_EQ(got.logits_scaling, want.logits_scaling) << name;
+  }
+}
+
+TEST(GgufModel, experts_are_views_into_the_file) {
+  const fs::path path = scratch("views.gguf");
+  GgufOf(golden_dir("qwen3_moe")).write(path);
+  const ModelSource source = ModelSource::open(path);
+  const Checkpoint checkpoint = source.checkpoint(source.spec());
+  const GgufFile file = GgufFile::open(path);
+  int64_t bytes = 0;
+  for (const TensorEntry& entry : file.entries()) bytes += entry.tensor.view.num_bytes();
+  EXPECT_EQ(checkpoint.total_bytes(), bytes);
+  const Tensor* first = checkpoint.find("model.layers.1.mlp.experts.0.up_proj.weight");
+  const Tensor* second = checkpoint.find("model.layers.1.mlp.experts.1.up_proj.weight");
+  ASSERT_TRUE(first != nullptr && second != nullptr);
+  EXPECT_EQ(static_cast<const char*>(second->view.data) - static_cast<const char*>(first->view.data),
+            first->view.num_bytes());
+}
+
+}  // namespace
+}  // namespace moxie

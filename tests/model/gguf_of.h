@@ -1,0 +1,403 @@
+// Writes a Hugging Face model directory with f32 weights as a GGUF file, as llama.cpp's converters do: what they
+// rename, stack, split, permute and transpose. Knows nothing of the code that reads it.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "store/gguf.h"
+#include "text/byte_letters.h"
+
+namespace moxie {
+
+class GgufOf {
+ public:
+  bool latent_in_one = false;                  // kv_b as old converters left it
+  bool fused_gate_up = false;                  // --fuse-gate-up-exps
+  bool fused_qkv = false;                      // --fuse-qkv
+  bool with_tokenizer = false;                 // 256 tokens, one a byte
+  std::map<std::string, std::string> strings;  // further metadata strings
+
+  explicit GgufOf(const std::filesystem::path& directory)
+      : config_(json::parse(read_file(directory / "config.json", 1 << 20), {.source = "config.json"})),
+        checkpoint_(Checkpoint::open(directory)),
+        type_(config_.find("model_type")->as_string()) {}
+
+  void write(const std::filesystem::path& path) {
+    metadata();
+    for (const TensorEntry& entry : checkpoint_.entries()) add(entry.name, entry.tensor.view);
+    join_stacks();
+    write_gguf(path, metadata_, tensors_);
+  }
+
+ private:
+  const json::Value* find(std::string_view key) const {
+    const json::Value* value = config_.find(key);
+    return value == nullptr || value->is_null() ? nullptr : value;
+  }
+  int64_t integer(std::string_view key, int64_t otherwise = 0) const {
+    const json::Value* value = find(key);
+    return value == nullptr ? otherwise : value->as_int().value();
+  }
+  bool is(std::string_view type) const { return type_ == type; }
+  bool is_latent() const { return type_.starts_with("deepseek"); }
+  bool permuted() const { return is("llama") || is("mistral") || is("mixtral") || is("granitemoe"); }
+  std::string arch() const {
+    const std::map<std::string, std::string> names = {{"mistral", "llama"},         {"mixtral", "llama"},
+                                                      {"qwen2_moe", "qwen2moe"},    {"qwen3_moe", "qwen3moe"},
+                                                      {"deepseek_v2", "deepseek2"}, {"deepseek_v3", "deepseek2"},
+                                                      {"glm4_moe", "glm4moe"},      {"gpt_oss", "gpt-oss"}};
+    const auto found = names.find(type_);
+    return found == names.end() ? type_ : found->second;
+  }
+
+  // ---- metadata ----
+
+  void set(std::string_view key, int64_t value) {
+    metadata_.set<uint32_t>(arch() + "." + std::string(key), static_cast<uint32_t>(value));
+  }
+  void set_f32(std::string_view key, double value) {
+    metadata_.set<float>(arch() + "." + std::string(key), static_cast<float>(value));
+  }
+  void copy(std::string_view from, std::string_view key) {
+    if (find(from) != nullptr) set(key, integer(from));
+  }
+  void copy_f32(std::string_view from, std::string_view key) {
+    if (find(from) != nullptr) set_f32(key, find(from)->as_double());
+  }
+
+  void metadata() {
+    metadata_.set_string("general.architecture", arch());
+    set("block_count", integer("num_hidden_layers"));
+    copy("max_position_embeddings", "context_length");
+    copy("hidden_size", "embedding_length");
+    copy("intermediate_size", "feed_forward_length");
+    copy("num_attention_heads", "attention.head_count");
+    set("attention.head_count_kv", is_latent() && !latent_in_one ? 1 : integer("num_key_value_heads"));
+    copy_f32("rope_theta", "rope.freq_base");
+    copy_f32("rms_norm_eps", "attention.layer_norm_rms_epsilon");
+    for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"}) copy(key, "expert_count");
+    copy("num_experts_per_tok", "expert_used_count");
+    copy("n_group", "expert_group_count");
+    copy("topk_group", "expert_group_used_count");
+    rope();
+    if (is_latent()) latent();
+    if (is_latent() || is("glm4_moe")) shared_router();
+    if (!is_latent() && find("head_dim") != nullptr) {
+      set("attention.key_length", integer("head_dim"));
+      set("attention.value_length", integer("head_dim"));
+    }
+    if (is("glm4_moe")) set("rope.dimension_count", integer("head_dim") / 2);
+    if (is("qwen2_moe") || is("qwen3_moe")) copy("moe_intermediate_size", "expert_feed_forward_length");
+    copy("shared_expert_intermediate_size", "expert_shared_feed_forward_length");
+    if (is("gpt_oss")) copy("intermediate_size", "expert_feed_forward_length");
+    if (!is("qwen2_moe")) copy("sliding_window", "attention.sliding_window");
+    copy_f32("attention_multiplier", "attention.scale");
+    copy_f32("embedding_multiplier", "embedding_scale");
+    copy_f32("residual_multiplier", "residual_scale");
+    copy_f32("logits_scaling", "logit_scale");
+    copy_f32("clip_qkv", "attention.clamp_kqv");
+    for (const auto& [key, text] : strings) metadata_.set_string(key, text);
+    if (with_tokenizer) tokenizer();
+  }
+
+  void rope() {
+    const json::Value* scaling = find("rope_scaling");
+    if (scaling == nullptr) return;
+    const json::Value* type = scaling->find("rope_type");
+    const std::string name = (type != nullptr ? type : scaling->find("type"))->as_string();
+    const auto number = [&](std::string_view key) { return scaling->find(key)->as_double(); };
+    if (name == "yarn") {
+      metadata_.set_string(arch() + ".rope.scaling.type", "yarn");
+      set_f32("rope.scaling.factor", number("factor"));
+      set("rope.scaling.original_context_length", static_cast<int64_t>(number("original_max_position_embeddings")));
+      set_f32("rope.scaling.yarn_beta_fast", number("beta_fast"));
+      set_f32("rope.scaling.yarn_beta_slow", number("beta_slow"));
+      if (scaling->find("mscale_all_dim") != nullptr) {
+        set_f32("rope.scaling.yarn_log_multiplier", 0.1 * number("mscale_all_dim"));
+      }
+    } else if (name == "longrope") {
+      const double original = number("original_max_position_embeddings");
+      const double scale = static_cast<double>(integer("max_position_embeddings")) / original;
+      set("rope.scaling.original_context_length", static_cast<int64_t>(original));
+      set_f32("rope.scaling.attn_factor", std::sqrt(1 + std::log(scale) / std::log(original)));
+      factors("rope_factors_long.weight", *scaling->find("long_factor"));
+      factors("rope_factors_short.weight", *scaling->find("short_factor"));
+    } else if (name == "llama3") {
+      llama3(number("factor"), number("low_freq_factor"), number("high_freq_factor"),
+             number("original_max_position_embeddings"));
+    }
+  }
+
+  void factors(std::string name, const json::Value& list) {
+    std::vector<float> values;
+    for (const json::Value& item : list.items()) values.push_back(static_cast<float>(item.as_double()));
+    add_made(std::move(name), std::move(values), {static_cast<int64_t>(list.items().size())});
+  }
+
+  void llama3(double factor, double low, double high, double context) {
+    const int64_t dim = integer("head_dim");
+    std::vector<float> values;
+    for (int64_t i = 0; i < dim; i += 2) {
+      const double exponent = static_cast<double>(i) / static_cast<double>(dim);
+      const double wave = 2 * M_PI * std::pow(find("rope_theta")->as_double(), exponent);
+      const double smooth = (context / wave - low) / (high - low);
+      const double middle = 1 / ((1 - smooth) / factor + smooth);
+      values.push_back(static_cast<float>(wave < context / high ? 1 : wave > context / low ? factor : middle));
+    }
+    add_made("rope_freqs.weight", std::move(values), {dim / 2});
+  }
+
+  void latent() {
+    const int64_t rope = integer("qk_rope_head_dim"), nope = integer("qk_nope_head_dim"),
+                  latent = integer("kv_lora_rank");
+    copy("q_lora_rank", "attention.q_lora_rank");
+    set("attention.kv_lora_rank", latent);
+    set("rope.dimension_count", rope);
+    set("attention.key_length", latent_in_one ? nope + rope : latent + rope);
+    set("attention.value_length", latent_in_one ? integer("v_head_dim") : latent);
+    if (latent_in_one) return;
+    set("attention.key_length_mla", nope + rope);
+    copy("v_head_dim", "attention.value_length_mla");
+  }
+
+  void shared_router() {
+    copy("moe_intermediate_size", "expert_feed_forward_length");
+    copy("n_shared_experts", "expert_shared_count");
+    copy("first_k_dense_replace", "leading_dense_block_count");
+    copy_f32("routed_scaling_factor", "expert_weights_scale");
+    if (find("norm_topk_prob")->as_bool()) metadata_.set<bool>(arch() + ".expert_weights_norm", true);
+    if (!is("deepseek_v2")) set("expert_gating_func", 2);
+  }
+
+  void tokenizer() {
+    std::vector<std::string> tokens;
+    std::vector<int32_t> types(256, 1);
+    for (int byte = 0; byte < 256; ++byte) {
+      tokens.push_back(text::letters_of_bytes(std::string(1, static_cast<char>(byte))));
+    }
+    metadata_.set_string("tokenizer.ggml.model", "gpt2").set_string("tokenizer.ggml.pre", "gpt-2");
+    metadata_.set_strings("tokenizer.ggml.tokens", tokens);
+    metadata_.set_array<int32_t>("tokenizer.ggml.token_type", types);
+    metadata_.set_strings("tokenizer.ggml.merges", std::vector<std::string>{});
+  }
+
+  // ---- tensors ----
+
+  void add_made(std::string name, std::vector<float> values, Shape shape) {
+    const std::vector<float>& kept = made_.emplace_back(std::move(values));
+    tensors_.push_back({std::move(name), dense_view(kept.data(), FormatId::f32, shape)});
+  }
+
+  // Half-split rows [2, dim / 2] of each head become interleaved ones [dim / 2, 2].
+  View permute(const View& view, int64_t heads) {
+    const int64_t rows = view.shape[0], width = view.shape.num_elems() / rows, half = rows / heads / 2;
+    std::vector<float> out(static_cast<size_t>(rows * width));
+    for (int64_t h = 0; h < heads; ++h) {
+      for (int64_t i = 0; i < 2 * half; ++i) {
+        const int64_t from = h * 2 * half + i % 2 * half + i / 2;
+        std::memcpy(&out[static_cast<size_t>((h * 2 * half + i) * width)], view.f32() + from * width,
+                    static_cast<size_t>(width) * sizeof(float));
+      }
+    }
+    return dense_view(made_.emplace_back(std::move(out)).data(), FormatId::f32, view.shape);
+  }
+
+  // Elements of [E, A, B] by a function of (e, a, b), as a new tensor of that shape.
+  template <typename At>
+  void add_by(std::string name, Shape shape, At at) {
+    std::vector<float> out;
+    const int64_t c_count = shape.rank() > 2 ? shape[2] : 1;
+    for (int64_t a = 0; a < shape[0]; ++a) {
+      for (int64_t b = 0; b < shape[1]; ++b) {
+        for (int64_t c = 0; c < c_count; ++c) out.push_back(at(a, b, c));
+      }
+    }
+    add_made(std::move(name), std::move(out), shape);
+  }
+
+  void add(const std::string& name, const View& view) {
+    constexpr std::string_view prefix = "model.layers.";
+    const size_t last = name.rfind('.');
+    const std::string ending = name.substr(last);
+    if (name == "lm_head.weight" && find("tie_word_embeddings") != nullptr && find("tie_word_embeddings")->as_bool()) {
+      return;
+    }
+    if (!name.starts_with(prefix)) {
+      const std::map<std::string, std::string> top = {
+          {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
+      tensors_.push_back({top.at(name.substr(0, last)) + ending, view});
+      return;
+    }
+    const size_t dot = name.find('.', prefix.size());
+    const std::string at = "blk." + name.substr(prefix.size(), dot - prefix.size()) + ".";
+    const std::string rest = name.substr(dot + 1);
+    if (rest.starts_with("self_attn.") || rest.find("layernorm") != std::string::npos) {
+      add_attention(at, rest, ending, view);
+    } else {
+      add_ffn(at, rest.substr(rest.find('.') + 1), ending, view);
+    }
+  }
+
+  void add_attention(const std::string& at, const std::string& rest, const std::string& ending, const View& view) {
+    const bool post = is("glm4_moe") || is("gpt_oss");
+    const std::map<std::string, std::string> names = {
+        {"input_layernorm", "attn_norm"},
+        {"post_attention_layernorm", post ? "post_attention_norm" : "ffn_norm"},
+        {"self_attn.q_proj", "attn_q"},
+        {"self_attn.k_proj", "attn_k"},
+        {"self_attn.v_proj", "attn_v"},
+        {"self_attn.o_proj", "attn_output"},
+        {"self_attn.q_norm", "attn_q_norm"},
+        {"self_attn.k_norm", "attn_k_norm"},
+        {"self_attn.q_a_proj", "attn_q_a"},
+        {"self_attn.q_a_layernorm", "attn_q_a_norm"},
+        {"self_attn.q_b_proj", "attn_q_b"},
+        {"self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"},
+        {"self_attn.kv_a_layernorm", "attn_kv_a_norm"},
+        {"self_attn.kv_b_proj", "attn_kv_b"}};
+    if (rest == "self_attn.sinks") {
+      tensors_.push_back({at + "attn_sinks.weight", view});
+      return;
+    }
+    const std::string stem = names.at(rest.substr(0, rest.size() - ending.size()));
+    View stored = view;
+    if (permuted() && stem == "attn_q") stored = permute(view, integer("num_attention_heads"));
+    if (permuted() && stem == "attn_k") stored = permute(view, integer("num_key_value_heads"));
+    if (stem == "attn_kv_b" && !latent_in_one) return split_latent(at, view);
+    const bool qkv = stem == "attn_q" || stem == "attn_k" || stem == "attn_v";
+    if (qkv && fused_qkv) {
+      stacks_[at + "attn_qkv" + ending][stem == "attn_q" ? 0 : stem == "attn_k" ? 1 : 2] = stored;
+    } else {
+      tensors_.push_back({at + stem + ending, stored});
+    }
+  }
+
+  void split_latent(const std::string& at, const View& view) {
+    const int64_t heads = integer("num_attention_heads"), nope = integer("qk_nope_head_dim");
+    const int64_t v_dim = integer("v_head_dim"), latent = view.shape[1];
+    const float* data = view.f32();
+    add_by(at + "attn_k_b.weight", {heads, latent, nope},
+           [&](int64_t h, int64_t j, int64_t i) { return data[(h * (nope + v_dim) + i) * latent + j]; });
+    add_by(at + "attn_v_b.weight", {heads, v_dim, latent},
+           [&](int64_t h, int64_t i, int64_t j) { return data[(h * (nope + v_dim) + nope + i) * latent + j]; });
+  }
+
+  // `rest` is what follows "mlp." or "block_sparse_moe.".
+  void add_ffn(const std::string& at, const std::string& rest, const std::string& ending, const View& view) {
+    const std::map<std::string, std::string> names = {{"gate_proj", "ffn_gate"},
+                                                      {"up_proj", "ffn_up"},
+                                                      {"down_proj", "ffn_down"},
+                                                      {"gate", "ffn_gate_inp"},
+                                                      {"router", "ffn_gate_inp"},
+                                                      {"router.layer", "ffn_gate_inp"},
+                                                      {"shared_expert.gate_proj", "ffn_gate_shexp"},
+                                                      {"shared_expert.up_proj", "ffn_up_shexp"},
+                                                      {"shared_expert.down_proj", "ffn_down_shexp"},
+                                                      {"shared_experts.gate_proj", "ffn_gate_shexp"},
+                                                      {"shared_experts.up_proj", "ffn_up_shexp"},
+                                                      {"shared_experts.down_proj", "ffn_down_shexp"}};
+    if (rest == "gate.e_score_correction_bias") {
+      tensors_.push_back({at + "exp_probs_b.bias", view});
+    } else if (rest == "shared_expert_gate.weight") {
+      tensors_.push_back({at + "ffn_gate_inp_shexp.weight", dense_view(view.data, view.format, {view.shape[1]})});
+    } else if (rest == "input_linear.weight") {
+      add_granite(at, view);
+    } else if (rest == "output_linear.weight") {
+      tensors_.push_back({at + "ffn_down_exps.weight", view});
+    } else if (rest.starts_with("experts.") && is("gpt_oss")) {
+      add_gpt_oss(at, rest, view);
+    } else if (rest.starts_with("experts.")) {
+      const size_t dot = rest.find('.', 8);
+      const std::string which = rest.substr(dot + 1, rest.size() - dot - 1 - ending.size());
+      const char* stem = which == "gate_proj" || which == "w1" ? "gate"
+                         : which == "up_proj" || which == "w3" ? "up"
+                                                               : "down";
+      stacks_[fmt::format("{}ffn_{}_exps{}", at, stem, ending)][std::stoi(rest.substr(8))] = view;
+    } else {
+      tensors_.push_back({at + names.at(rest.substr(0, rest.size() - ending.size())) + ending, view});
+    }
+  }
+
+  void add_granite(const std::string& at, const View& view) {
+    const int64_t f = view.shape[1] / 2, h = view.shape[2];
+    const float* data = view.f32();
+    for (const int64_t half : {0, 1}) {
+      add_by(at + (half == 0 ? "ffn_gate_exps.weight" : "ffn_up_exps.weight"), {view.shape[0], f, h},
+             [&](int64_t e, int64_t i, int64_t j) { return data[(e * 2 * f + half * f + i) * h + j]; });
+    }
+  }
+
+  void add_gpt_oss(const std::string& at, const std::string& rest, const View& view) {
+    const float* data = view.f32();
+    const int64_t experts = view.shape[0], columns = view.shape.back();
+    const int64_t rows = view.shape.rank() == 3 ? view.shape[1] : 1;
+    if (rest == "experts.down_proj_bias") return tensors_.push_back({at + "ffn_down_exps.bias", view});
+    if (rest == "experts.down_proj") {
+      return add_by(at + "ffn_down_exps.weight", {experts, columns, rows},
+                    [&](int64_t e, int64_t i, int64_t j) { return data[(e * rows + j) * columns + i]; });
+    }
+    const bool bias = rest.ends_with("_bias");
+    for (const int64_t half : {0, 1}) {  // gate in even columns, up in odd ones
+      const std::string name = at + (half == 0 ? "ffn_gate_exps" : "ffn_up_exps");
+      if (bias) {
+        add_by(name + ".bias", {experts, columns / 2},
+               [&](int64_t e, int64_t i, int64_t) { return data[e * columns + 2 * i + half]; });
+      } else {
+        add_by(name + ".weight", {experts, columns / 2, rows},
+               [&](int64_t e, int64_t i, int64_t j) { return data[(e * rows + j) * columns + 2 * i + half]; });
+      }
+    }
+  }
+
+  // Stacks of experts, in order; q, k and v above one another.
+  void join_stacks() {
+    if (fused_gate_up) fuse_gate_up();
+    for (const auto& [name, parts] : stacks_) {
+      std::vector<float> out;
+      for (const auto& [index, view] : parts) out.insert(out.end(), view.f32(), view.f32() + view.shape.num_elems());
+      const View& one = parts.begin()->second;
+      const bool qkv = name.find("attn_qkv") != std::string::npos;
+      const int64_t width = one.shape.rank() == 2 ? one.shape[1] : 1, total = static_cast<int64_t>(out.size());
+      const Shape joined = one.shape.rank() == 2 ? Shape{total / width, width} : Shape{total};
+      const Shape stacked{static_cast<int64_t>(parts.size()), one.shape[0], width};
+      add_made(name, std::move(out), qkv ? joined : stacked);
+    }
+  }
+
+  void fuse_gate_up() {
+    std::map<std::string, std::map<int, View>> fused;
+    for (auto& [name, parts] : stacks_) {
+      const size_t at = name.find("ffn_gate_exps");
+      if (at == std::string::npos) continue;
+      const auto& ups = stacks_.at(std::string(name).replace(at, 8, "ffn_up"));
+      for (const auto& [e, gate] : parts) {
+        std::vector<float> both(gate.f32(), gate.f32() + gate.shape.num_elems());
+        both.insert(both.end(), ups.at(e).f32(), ups.at(e).f32() + gate.shape.num_elems());
+        const float* data = made_.emplace_back(std::move(both)).data();
+        fused[std::string(name).replace(at, 8, "ffn_gate_up")][e] =
+            dense_view(data, FormatId::f32, {2 * gate.shape[0], gate.shape[1]});
+      }
+    }
+    std::erase_if(stacks_, [](const auto& stack) {
+      return stack.first.find("_gate_exps") != std::string::npos || stack.first.find("_up_exps") != std::string::npos;
+    });
+    stacks_.merge(fused);
+  }
+
+  json::Value config_;
+  Checkpoint checkpoint_;
+  std::string type_;
+  GgufMetadata metadata_;
+  std::vector<NamedView> tensors_;
+  std::deque<std::vector<float>> made_;
+  std::map<std::string, std::map<int, View>> stacks_;  // name -> part by number
+};
+
+}  // namespace moxie
