@@ -54,7 +54,7 @@ void expect_same(const fs::path& gguf, const fs::path& directory, const std::str
     EXPECT_EQ(std::memcmp(want.data(), got.data(), want.size() * sizeof(float)), 0)
         << "largest difference " << largest_difference(want, got);
   }
-  EXPECT_LE(largest_difference(want, got), 2e-6f);
+  EXPECT_LE(largest_difference(want, got), 5e-6f);  // of logits around 3
 }
 
 struct Case {
