@@ -139,7 +139,7 @@ constexpr Row kRows[] = {
     {"pixtral", kLlama3s, true, true},
     {"poro-chat", kBloom},
     {"qwen2", kQwen2, false, false, true},
-    {"qwen35", kQwen35, false, false, true},
+    {"qwen35", kQwen35},
     {"refact", kDigitsThenGpt2},
     {"seed-coder", kSeed},
     {"smaug-bpe", kLlama3s},
