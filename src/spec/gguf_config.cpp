@@ -165,7 +165,9 @@ void put_shared_router(GgufDraft& draft) {
 
 void put_dense_layers(GgufDraft& draft) {
   json::Value dense{json::Array{}};
-  for (const int64_t layer : draft.tensors().layers_without_router) dense.push(layer);
+  for (const int64_t layer : draft.tensors().layers_without_router) {
+    if (layer <= parts::kLayers.high) dense.push(layer);
+  }
   draft.put("mlp_only_layers", std::move(dense));
 }
 

@@ -150,5 +150,79 @@ TEST(GgufModel, experts_are_views_into_the_file) {
             first->view.num_bytes());
 }
 
+// A golden with one field of its config changed.
+fs::path with_field(const std::string& golden, const std::string& field, const std::string& value) {
+  const fs::path directory = scratch(golden + "_" + field);
+  fs::create_directories(directory);
+  fs::copy_file(golden_dir(golden) / "model.safetensors", directory / "model.safetensors",
+                fs::copy_options::overwrite_existing);
+  std::string config = read_file(golden_dir(golden) / "config.json", 1 << 20);
+  const size_t at = config.find(':', config.find("\"" + field + "\"")) + 1;
+  config.replace(at, config.find_first_of(",\n", at) - at, " " + value);
+  std::ofstream(directory / "config.json") << config;
+  return directory;
+}
+
+std::string load_error(const fs::path& gguf) {
+  try {
+    Model::load(gguf);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid);
+    return error.what();
+  }
+  return "";
+}
+
+// G28
+TEST(GgufModel, stacks_of_another_number_of_experts_are_refused_by_name) {
+  const fs::path path = scratch("experts.gguf");
+  GgufOf(with_field("mixtral", "num_local_experts", "4")).write(path);
+  const std::string text = load_error(path);
+  EXPECT_NE(text.find("blk.0.ffn_down_exps.weight: expected 4 experts"), std::string::npos) << text;
+  EXPECT_NE(text.find("[8, 32, 64]"), std::string::npos) << text;
+}
+
+TEST(GgufModel, missing_extra_and_misshaped_tensors_are_listed) {
+  const fs::path path = scratch("misfit.gguf");
+  GgufOf more_layers(with_field("llama", "num_hidden_layers", "4"));
+  const float zeros[32] = {};
+  more_layers.further.push_back({"blk.0.ssm_a", dense_view(zeros, FormatId::f32, {32})});
+  more_layers.further.push_back({"blk.1.attn_q.scale", dense_view(zeros, FormatId::f32, {1})});
+  more_layers.write(path);
+  const std::string text = load_error(path);
+  EXPECT_NE(text.find("missing:\n    model.layers.3.input_layernorm.weight"), std::string::npos) << text;
+  EXPECT_NE(text.find("blk.0.ssm_a"), std::string::npos) << text;
+  EXPECT_NE(text.find("blk.1.attn_q.scale"), std::string::npos) << text;
+  GgufOf(with_field("llama", "intermediate_size", "48")).write(path);
+  EXPECT_NE(load_error(path).find("expected [48, 32], got [64, 32]"), std::string::npos);
+}
+
+TEST(GgufModel, a_file_of_a_vocabulary_alone_misses_every_tensor) {
+  const fs::path path = scratch("empty.gguf");
+  GgufMetadata metadata;
+  metadata.set_string("general.architecture", "llama");
+  for (const char* key : {"block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size"}) {
+    metadata.set<uint32_t>(std::string("llama.") + key, 64);
+  }
+  metadata.set<uint32_t>("llama.attention.head_count", 4);
+  metadata.set<float>("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  write_gguf(path, metadata, {});
+  EXPECT_NE(load_error(path).find("model.embed_tokens.weight"), std::string::npos) << load_error(path);
+}
+
+TEST(GgufModel, mxfp4_experts_are_bound_as_the_blocks_of_the_file) {
+  const fs::path path = scratch("mxfp4.gguf");
+  GgufOf(fs::path(MOXIE_SOURCE_DIR) / "tests/data/golden-layouts/gpt_oss-mxfp4").write(path);
+  const ModelSource source = ModelSource::open(path);
+  const ModelSpec spec = source.spec();
+  const Checkpoint checkpoint = source.checkpoint(spec);
+  const ModelWeights weights = bind_weights(spec, checkpoint);
+  const Expert& expert = weights.layers[1].ffn.bank.experts[3];
+  for (const View* view : {&expert.gate, &expert.up, &expert.down}) EXPECT_EQ(view->format, FormatId::mxfp4_block);
+  EXPECT_EQ(expert.gate.shape, (Shape{spec.layers[1].ffn.moe_intermediate_size, spec.hidden_size}));
+  EXPECT_NE(expert.gate_bias, nullptr);
+  EXPECT_NE(weights.layers[1].attention.sinks, nullptr);
+}
+
 }  // namespace
 }  // namespace moxie

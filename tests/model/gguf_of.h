@@ -24,6 +24,8 @@ class GgufOf {
   bool with_tokenizer = false;                 // 256 tokens, one a byte
   std::map<std::string, std::string> strings;  // further metadata strings
 
+  std::vector<NamedView> further;  // tensors
+
   explicit GgufOf(const std::filesystem::path& directory)
       : config_(json::parse(read_file(directory / "config.json", 1 << 20), {.source = "config.json"})),
         checkpoint_(Checkpoint::open(directory)),
@@ -33,6 +35,7 @@ class GgufOf {
     metadata();
     for (const TensorEntry& entry : checkpoint_.entries()) add(entry.name, entry.tensor.view);
     join_stacks();
+    tensors_.insert(tensors_.end(), further.begin(), further.end());
     write_gguf(path, metadata_, tensors_);
   }
 
@@ -334,7 +337,34 @@ class GgufOf {
     }
   }
 
+  // Rows first, first + step, ... of MXFP4 as GGUF has it: scale, then 16 bytes of elements j (low) and j + 16 (high).
+  void add_mxfp4(std::string name, const View& blocks, const View& scales, int64_t first, int64_t step) {
+    const int64_t experts = blocks.shape[0], rows = blocks.shape[1], width = blocks.shape[2];
+    const auto* codes = static_cast<const uint8_t*>(blocks.data);
+    const auto* exponents = static_cast<const uint8_t*>(scales.data);
+    std::vector<uint8_t>& out = blocks_.emplace_back();
+    for (int64_t row = 0; row < experts * rows; ++row) {
+      if (row % rows % step != first) continue;
+      for (int64_t b = row * width; b < (row + 1) * width; ++b) {
+        out.push_back(exponents[b]);
+        const auto code = [&](int j) { return codes[b * 16 + j / 2] >> (j % 2 * 4) & 15; };
+        for (int j = 0; j < 16; ++j) out.push_back(static_cast<uint8_t>(code(j) | code(j + 16) << 4));
+      }
+    }
+    tensors_.push_back(
+        {std::move(name), dense_view(out.data(), FormatId::mxfp4_block, {experts, rows / step, width * 32})});
+  }
+
   void add_gpt_oss(const std::string& at, const std::string& rest, const View& view) {
+    if (rest.ends_with("_scales")) return;  // goes with its blocks
+    if (rest.ends_with("_blocks")) {
+      const std::string layer = at.substr(4, at.size() - 5);
+      const View& scales =
+          checkpoint_.find("model.layers." + layer + ".mlp." + rest.substr(0, rest.size() - 6) + "scales")->view;
+      if (rest.starts_with("experts.down_proj")) return add_mxfp4(at + "ffn_down_exps.weight", view, scales, 0, 1);
+      add_mxfp4(at + "ffn_gate_exps.weight", view, scales, 0, 2);
+      return add_mxfp4(at + "ffn_up_exps.weight", view, scales, 1, 2);
+    }
     const float* data = view.f32();
     const int64_t experts = view.shape[0], columns = view.shape.back();
     const int64_t rows = view.shape.rank() == 3 ? view.shape[1] : 1;
@@ -397,6 +427,7 @@ class GgufOf {
   GgufMetadata metadata_;
   std::vector<NamedView> tensors_;
   std::deque<std::vector<float>> made_;
+  std::deque<std::vector<uint8_t>> blocks_;
   std::map<std::string, std::map<int, View>> stacks_;  // name -> part by number
 };
 
