@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "model/model_source.h"
 #include "text/bpe_train.h"
 #include "text/tokenizer.h"
 
