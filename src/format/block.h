@@ -72,7 +72,7 @@ bool can_encode(FormatId format);
 /// count as 0; only ratios within a block matter). No block depends on another, so rows may be cut anywhere between.
 /// Whatever x holds, every element decodes to a finite number: NaN is taken as 0, and what lies beyond the range that
 /// the format surely holds (infinities too) as the end of that range.
-/// Cost: a core takes some 50 MB/s of x for most formats, 20 for iq2 and iq3, 2000 for q8_0. The first call for an iq2
+/// Cost: a core takes some 100 MB/s of x for most formats, 20 for iq2 and iq3, 2000 for q8_0. The first call for an iq2
 /// or iq3 format prepares its codebook in some 50 ms. May be called from threads.
 void encode_blocks(FormatId format, const float* x, int64_t num_elems, const float* importance, void* out);
 

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "format/codec.h"
 
@@ -18,6 +19,32 @@ inline float round_even(float value) noexcept {
 inline float clamp(float value, float low, float high) noexcept {
   value = value < low ? low : value;
   return value > high ? high : value;
+}
+
+/// Four floats in the compiler's own terms: no order of operations changes, and no instruction set is named.
+using Float4 = float __attribute__((vector_size(16)));
+
+inline Float4 load4(const float* x) noexcept {
+  Float4 value;
+  std::memcpy(&value, x, sizeof value);
+  return value;
+}
+
+inline Float4 all4(float x) noexcept {
+  return Float4{x, x, x, x};
+}
+
+inline float total(Float4 x) noexcept {
+  return (x[0] + x[1]) + (x[2] + x[3]);
+}
+
+inline Float4 round_even(Float4 value) noexcept {
+  return (value + all4(12582912.0f)) - all4(12582912.0f);
+}
+
+inline Float4 clamp(Float4 value, float low, float high) noexcept {
+  value = value < all4(low) ? all4(low) : value;
+  return value > all4(high) ? all4(high) : value;
 }
 
 /// Below this all elements of a block are zero to every format with an f16 scale.
@@ -53,6 +80,7 @@ struct IntLevels {
   static constexpr int kSteps = 8;
   static constexpr float kReach = 0.9f / kHi;  // how far around "largest element = last level" the search goes
   static float nearest(float y) noexcept { return round_even(clamp(y, kLow, kHigh)); }
+  static Float4 nearest(Float4 y) noexcept { return round_even(clamp(y, kLow, kHigh)); }
 };
 
 /// What least squares needs of x and its levels q.
@@ -62,29 +90,27 @@ struct ScaleSums {
 
 template <typename Levels, int kNum>
 ScaleSums scale_sums(const float* x, const float* weight, float inverse) noexcept {
-  float xq[4] = {}, qq[4] = {};
+  Float4 xq = {}, qq = {};
   for (int i = 0; i < kNum; i += 4) {
-    for (int lane = 0; lane < 4; ++lane) {
-      const float q = Levels::nearest(x[i + lane] * inverse);
-      const float wq = weight[i + lane] * q;
-      xq[lane] += wq * x[i + lane];
-      qq[lane] += wq * q;
-    }
+    const Float4 value = load4(x + i);
+    const Float4 q = Levels::nearest(value * all4(inverse));
+    const Float4 wq = load4(weight + i) * q;
+    xq += wq * value;
+    qq += wq * q;
   }
-  return {(xq[0] + xq[1]) + (xq[2] + xq[3]), (qq[0] + qq[1]) + (qq[2] + qq[3])};
+  return {total(xq), total(qq)};
 }
 
 template <typename Levels, int kNum>
 float scale_error(const float* x, const float* weight, float scale) noexcept {
   const float inverse = std::fabs(scale) < kTiny ? 0.0f : 1.0f / scale;
-  float sum[4] = {};
+  Float4 sum = {};
   for (int i = 0; i < kNum; i += 4) {
-    for (int lane = 0; lane < 4; ++lane) {
-      const float error = x[i + lane] - scale * Levels::nearest(x[i + lane] * inverse);
-      sum[lane] += weight[i + lane] * error * error;
-    }
+    const Float4 value = load4(x + i);
+    const Float4 error = value - all4(scale) * Levels::nearest(value * all4(inverse));
+    sum += load4(weight + i) * error * error;
   }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  return total(sum);
 }
 
 /// The scale s, of either sign, for x ~ s * level: the best least squares of a grid of assignments, then descent.
@@ -123,15 +149,13 @@ struct ScaleMin {
 template <int kMaxQ, int kNum>
 float scale_min_error(const float* x, const float* weight, ScaleMin fit) noexcept {
   const float inverse = fit.scale < kTiny ? 0.0f : 1.0f / fit.scale;
-  float sum[4] = {};
+  Float4 sum = {};
   for (int i = 0; i < kNum; i += 4) {
-    for (int lane = 0; lane < 4; ++lane) {
-      const float y = x[i + lane] + fit.min;
-      const float error = y - fit.scale * round_even(clamp(y * inverse, 0, kMaxQ));
-      sum[lane] += weight[i + lane] * error * error;
-    }
+    const Float4 y = load4(x + i) + all4(fit.min);
+    const Float4 error = y - all4(fit.scale) * round_even(clamp(y * all4(inverse), 0, kMaxQ));
+    sum += load4(weight + i) * error * error;
   }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  return total(sum);
 }
 
 /// Least squares of y = x - base over scale and offset for the q that `inverse` and `shift` assign; the error too.
@@ -139,21 +163,20 @@ float scale_min_error(const float* x, const float* weight, ScaleMin fit) noexcep
 template <int kMaxQ, int kNum, bool kPositiveMin>
 ScaleMin solve_scale_min(const float* x, const float* weight, float base, float inverse, float shift,
                          float* error) noexcept {
-  float sw[4] = {}, sq[4] = {}, sqq[4] = {}, sy[4] = {}, syq[4] = {}, syy[4] = {};
+  Float4 sum_w = {}, sum_q = {}, sum_qq = {}, sum_y = {}, sum_yq = {}, sum_yy = {};
   for (int i = 0; i < kNum; i += 4) {
-    for (int lane = 0; lane < 4; ++lane) {
-      const float w = weight[i + lane], y = x[i + lane] - base;
-      const float q = round_even(clamp((y + shift) * inverse, 0, kMaxQ));
-      sw[lane] += w;
-      sq[lane] += w * q;
-      sqq[lane] += w * q * q;
-      sy[lane] += w * y;
-      syq[lane] += w * y * q;
-      syy[lane] += w * y * y;
-    }
+    const Float4 each_w = load4(weight + i), each_y = load4(x + i) - all4(base);
+    const Float4 each_q = round_even(clamp((each_y + all4(shift)) * all4(inverse), 0, kMaxQ));
+    const Float4 wq = each_w * each_q, wy = each_w * each_y;
+    sum_w += each_w;
+    sum_q += wq;
+    sum_qq += wq * each_q;
+    sum_y += wy;
+    sum_yq += wy * each_q;
+    sum_yy += wy * each_y;
   }
-  const auto total = [](const float* sum) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); };
-  const float w = total(sw), q = total(sq), qq = total(sqq), y = total(sy), yq = total(syq), yy = total(syy);
+  const float w = total(sum_w), q = total(sum_q), qq = total(sum_qq);
+  const float y = total(sum_y), yq = total(sum_yq), yy = total(sum_yy);
   const float determinant = w * qq - q * q;
   if (!(determinant > 1e-6f * w * qq)) return *error = INFINITY, ScaleMin{};
   float scale = (w * yq - q * y) / determinant;

@@ -31,6 +31,9 @@ struct Iq4Levels {
   static constexpr float kReach = 0.08f;
   static uint8_t index(float y) noexcept { return kNearest.index[static_cast<int>(2 * clamp(y, kLow, kHigh) + 254)]; }
   static float nearest(float y) noexcept { return kIq4Values[index(y)]; }
+  static Float4 nearest(Float4 y) noexcept {
+    return Float4{nearest(y[0]), nearest(y[1]), nearest(y[2]), nearest(y[3])};
+  }
 };
 
 void unpack_levels(const uint8_t* nibbles, int16_t* out) noexcept {
