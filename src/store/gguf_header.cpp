@@ -2,12 +2,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 #include <tuple>
 
-#include "base/utf8.h"
 #include "store/foreign_kind.h"
 #include "store/gguf.h"
+#include "store/gguf_reader.h"
 #include "store/gguf_types.h"
 
 namespace moxie {
@@ -19,9 +18,6 @@ constexpr uint32_t kMinAlignment = 8, kMaxAlignment = 65536;
 constexpr uint64_t kMinKeyBytes = 8 + 1 + 4 + 1;             // length, one letter, type, one byte
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;  // length, one letter, rank, one dimension, type, offset
 constexpr uint64_t kMostReserved = 1 << 16;                  // a count is a claim until its items have been read
-constexpr std::string_view kCutShort = "The file was cut short; download it again.";
-
-static_assert(std::endian::native == std::endian::little, "numbers are copied as they stand in the file");
 
 /// The least bytes that a value of each type takes: of a string its length, of an array its type and count.
 constexpr std::array<uint8_t, kNumGgufTypes> kLeastBytes = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
@@ -37,10 +33,9 @@ std::string_view removed_type(uint32_t type) {
   return "";
 }
 
-/// Reads a file's header; the message of every fault begins with `source`.
-class HeaderParser {
+class HeaderParser : private GgufReader {
  public:
-  HeaderParser(std::string_view file, const std::string& source) : file_(file), source_(source) {}
+  HeaderParser(std::string_view file, const std::string& source) : GgufReader(file, source) {}
 
   GgufHeader parse() {
     header_.alignment = kGgufAlignment;
@@ -56,56 +51,6 @@ class HeaderParser {
   }
 
  private:
-  /// `part` of what is being read (where_): " length" of "metadata key 7".
-  [[noreturn]] void fail(std::string_view part, size_t offset, std::string expected, std::string got,
-                         std::string_view hint = "") const {
-    throw invalid({fmt::format("{}: {}{} at byte {}", source_, where_, part, offset), std::move(expected),
-                   std::move(got), std::string(hint)});
-  }
-
-  uint64_t left() const { return file_.size() - at_; }
-
-  std::string most(uint64_t limit) const {
-    return fmt::format("at most {} (the file ends at byte {})", limit, file_.size());
-  }
-
-  template <typename T>
-  T number(std::string_view part) {
-    if (left() < sizeof(T)) {
-      fail(part, at_, fmt::format("{} bytes", sizeof(T)), fmt::format("the end of the file after {}", left()),
-           kCutShort);
-    }
-    T value;
-    std::memcpy(&value, file_.data() + at_, sizeof(T));
-    at_ += sizeof(T);
-    return value;
-  }
-
-  /// A length and as many bytes of UTF-8. `limit` 0: as many as there are.
-  std::string_view text(std::string_view part, uint64_t limit = 0) {
-    const size_t begin = at_;
-    const auto length = number<uint64_t>(part);
-    if (limit > 0 && (length == 0 || length > limit)) {
-      fail(part, begin, fmt::format("1 to {} bytes", limit), std::to_string(length));
-    }
-    if (length > left()) fail(part, begin, most(left()), std::to_string(length), kCutShort);
-    const std::string_view bytes = file_.substr(at_, length);
-    const size_t bad = utf8_error_offset(bytes);
-    if (bad != std::string_view::npos) {
-      fail("", at_ + bad, "UTF-8 text", fmt::format("byte 0x{:02x}", static_cast<uint8_t>(bytes[bad])));
-    }
-    at_ += length;
-    return bytes;
-  }
-
-  /// A text that names something.
-  std::string_view name(uint64_t limit) {
-    const std::string_view bytes = text(" length", limit);
-    const size_t nul = bytes.find('\0');
-    if (nul != std::string_view::npos) fail("", at_ - bytes.size() + nul, "a name without NUL", "byte 0x00");
-    return bytes;
-  }
-
   // ---- the frame ----
 
   void read_frame() {
@@ -194,22 +139,32 @@ class HeaderParser {
   }
 
   json::Value read_scalar(uint32_t type) {
-    // clang-format off
     switch (type) {
-      case kGgufType<uint8_t>: return uint64_t{number<uint8_t>("")};
-      case kGgufType<int8_t>: return int64_t{number<int8_t>("")};
-      case kGgufType<uint16_t>: return uint64_t{number<uint16_t>("")};
-      case kGgufType<int16_t>: return int64_t{number<int16_t>("")};
-      case kGgufType<uint32_t>: return uint64_t{number<uint32_t>("")};
-      case kGgufType<int32_t>: return int64_t{number<int32_t>("")};
-      case kGgufType<uint64_t>: return number<uint64_t>("");
-      case kGgufType<int64_t>: return number<int64_t>("");
-      case kGgufType<float>: return double{number<float>("")};
-      case kGgufType<double>: return number<double>("");
-      case kGgufType<bool>: return flag();
-      default: return text(" length");
+      case kGgufType<uint8_t>:
+        return uint64_t{number<uint8_t>("")};
+      case kGgufType<int8_t>:
+        return int64_t{number<int8_t>("")};
+      case kGgufType<uint16_t>:
+        return uint64_t{number<uint16_t>("")};
+      case kGgufType<int16_t>:
+        return int64_t{number<int16_t>("")};
+      case kGgufType<uint32_t>:
+        return uint64_t{number<uint32_t>("")};
+      case kGgufType<int32_t>:
+        return int64_t{number<int32_t>("")};
+      case kGgufType<uint64_t>:
+        return number<uint64_t>("");
+      case kGgufType<int64_t>:
+        return number<int64_t>("");
+      case kGgufType<float>:
+        return double{number<float>("")};
+      case kGgufType<double>:
+        return number<double>("");
+      case kGgufType<bool>:
+        return flag();
+      default:
+        return text(" length");
     }
-    // clang-format on
   }
 
   bool flag() {
@@ -374,7 +329,7 @@ class HeaderParser {
       end = tensor->end;
       previous = tensor;
     }
-    check_tail(data_begin + static_cast<size_t>(end));
+    check_tail(previous == nullptr ? table_end : data_begin + static_cast<size_t>(end));
   }
 
   void check_tail(size_t end) {
@@ -386,10 +341,6 @@ class HeaderParser {
     check_zeros(end, file_.size());
   }
 
-  std::string_view file_;
-  const std::string& source_;
-  size_t at_ = 0;      // byte to be read next
-  std::string where_;  // what is being read, for messages
   uint64_t num_tensors_ = 0;
   uint64_t num_keys_ = 0;
   uint64_t num_values_ = 0;
