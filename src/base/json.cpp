@@ -20,43 +20,46 @@ std::string_view type_name(Type type) {
 
 bool Value::as_bool() const {
   MOXIE_CHECK(is_boolean());
-  return integer_ != 0;
+  return std::get<uint64_t>(data_) != 0;
 }
 
 std::optional<int64_t> Value::as_int() const {
   if (!is_integer()) return std::nullopt;
-  if (negative_ || integer_ <= static_cast<uint64_t>(INT64_MAX)) return static_cast<int64_t>(integer_);
+  const uint64_t bits = std::get<uint64_t>(data_);
+  if (negative_ || bits <= static_cast<uint64_t>(INT64_MAX)) return static_cast<int64_t>(bits);
   return std::nullopt;
 }
 
 std::optional<uint64_t> Value::as_uint() const {
   if (!is_integer() || negative_) return std::nullopt;
-  return integer_;
+  return std::get<uint64_t>(data_);
 }
 
 double Value::as_double() const {
   MOXIE_CHECK(is_number());
-  if (type_ == Type::number) return number_;
-  return negative_ ? static_cast<double>(static_cast<int64_t>(integer_)) : static_cast<double>(integer_);
+  if (type_ == Type::number) return std::get<double>(data_);
+  const uint64_t bits = std::get<uint64_t>(data_);
+  return negative_ ? static_cast<double>(static_cast<int64_t>(bits)) : static_cast<double>(bits);
 }
 
 const std::string& Value::as_string() const {
   MOXIE_CHECK(is_string());
-  return string_;
+  return std::get<std::string>(data_);
 }
 
 const Array& Value::items() const {
   MOXIE_CHECK(is_array());
-  return array_;
+  return std::get<Array>(data_);
 }
 
 const Object& Value::members() const {
   MOXIE_CHECK(is_object());
-  return object_;
+  return std::get<Object>(data_);
 }
 
 const Value* Value::find(std::string_view key) const {
-  for (const Member& member : object_) {
+  if (!is_object()) return nullptr;
+  for (const Member& member : members()) {
     if (member.key == key) return &member.value;
   }
   return nullptr;
@@ -64,15 +67,17 @@ const Value* Value::find(std::string_view key) const {
 
 Value& Value::set(std::string key, Value value) {
   MOXIE_CHECK(is_null() || is_object());
+  if (is_null()) data_ = Object{};
   type_ = Type::object;
-  object_.push_back({std::move(key), std::move(value), 0});
+  std::get<Object>(data_).push_back({std::move(key), std::move(value), 0});
   return *this;
 }
 
 Value& Value::push(Value value) {
   MOXIE_CHECK(is_null() || is_array());
+  if (is_null()) data_ = Array{};
   type_ = Type::array;
-  array_.push_back(std::move(value));
+  std::get<Array>(data_).push_back(std::move(value));
   return *this;
 }
 
@@ -144,12 +149,13 @@ class Builder {
       case simdjson::ondemand::json_type::array: {
         simdjson::ondemand::array array;
         check(source.get_array().get(array), offset);
-        value.type_ = Type::array;
+        Array items;
         for (auto item : array) {
           simdjson::ondemand::value inner;
           check(std::move(item).get(inner), 0);
-          value.array_.push_back(build(inner, depth + 1));
+          items.push_back(build(inner, depth + 1));
         }
+        value = Value(std::move(items));
         break;
       }
       case simdjson::ondemand::json_type::string: {
@@ -178,8 +184,7 @@ class Builder {
   Value build_object(simdjson::ondemand::value& source, int depth, size_t offset) {
     simdjson::ondemand::object object;
     check(source.get_object().get(object), offset);
-    Value value;
-    value.type_ = Type::object;
+    Object members;
     for (auto entry : object) {
       simdjson::ondemand::field field;
       check(std::move(entry).get(field), 0);
@@ -188,10 +193,10 @@ class Builder {
       check(field.unescaped_key().get(key), key_offset);
       std::string name(key);
       simdjson::ondemand::value inner = field.value();
-      value.object_.push_back({std::move(name), build(inner, depth + 1), options_.base_offset + key_offset});
+      members.push_back({std::move(name), build(inner, depth + 1), options_.base_offset + key_offset});
     }
-    reject_duplicates(value.object_);
-    return value;
+    reject_duplicates(members);
+    return Value(std::move(members));
   }
 
   void reject_duplicates(const Object& object) const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace moxie::json {
@@ -74,13 +75,9 @@ class Value {
  private:
   friend class Builder;
   Type type_ = Type::null;
-  bool negative_ = false;
-  uint64_t integer_ = 0;
-  double number_ = 0;
+  bool negative_ = false;  // of an integer, which is kept as the bits of an int64 then
   size_t offset_ = 0;
-  std::string string_;
-  Array array_;
-  Object object_;
+  std::variant<uint64_t, double, std::string, Array, Object> data_;  // one at a time: vocabularies hold millions
 };
 
 struct Member {
@@ -91,17 +88,16 @@ struct Member {
 
 // Below Member, because a constructor must know how to destroy the members it has made.
 inline Value::Value() = default;
-inline Value::Value(bool value) : type_(Type::boolean), integer_(value) {}
+inline Value::Value(bool value) : type_(Type::boolean), data_(uint64_t{value}) {}
 inline Value::Value(int value) : Value(static_cast<int64_t>(value)) {}
-inline Value::Value(int64_t value)
-    : type_(Type::integer), negative_(value < 0), integer_(static_cast<uint64_t>(value)) {}
-inline Value::Value(uint64_t value) : type_(Type::integer), integer_(value) {}
-inline Value::Value(double value) : type_(Type::number), number_(value) {}
-inline Value::Value(std::string value) : type_(Type::string), string_(std::move(value)) {}
+inline Value::Value(int64_t value) : type_(Type::integer), negative_(value < 0), data_(static_cast<uint64_t>(value)) {}
+inline Value::Value(uint64_t value) : type_(Type::integer), data_(value) {}
+inline Value::Value(double value) : type_(Type::number), data_(value) {}
+inline Value::Value(std::string value) : type_(Type::string), data_(std::move(value)) {}
 inline Value::Value(std::string_view value) : Value(std::string(value)) {}
 inline Value::Value(const char* value) : Value(std::string(value)) {}
-inline Value::Value(Array value) : type_(Type::array), array_(std::move(value)) {}
-inline Value::Value(Object value) : type_(Type::object), object_(std::move(value)) {}
+inline Value::Value(Array value) : type_(Type::array), data_(std::move(value)) {}
+inline Value::Value(Object value) : type_(Type::object), data_(std::move(value)) {}
 
 struct ParseOptions {
   std::string source;      // what to call the text in errors: "config.json"

@@ -33,7 +33,7 @@ struct GgufHeader {
 /// Checks the header of a whole file in memory; of the data nothing is read but the padding at its end. `source` names
 /// the file in errors. Throws Error{invalid} naming source, field and byte offset. Limits: keys 65,535 bytes, names 63,
 /// rank 1 to 4, dimensions of at least 1, arrays 8 deep, 4,194,304 metadata values (items of arrays included).
-/// Time: linear (plus the sort of names); memory: some 110 bytes a metadata value, a few hundred a tensor.
+/// Time: linear (plus the sort of names); memory: some 60 bytes and its text a metadata value, a few hundred a tensor.
 GgufHeader parse_gguf_header(std::string_view file_bytes, const std::string& source);
 
 /// One GGUF file, or all parts of a split set, mapped. Nothing is copied.

@@ -1,8 +1,8 @@
 // The GGUF header: what must load, and every malformed header by file, field and byte offset.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include "gguf_bytes.h"
@@ -136,20 +136,20 @@ TEST(GgufHeader, accepts_padding_behind_the_last_tensor_whole_in_part_or_none) {
   EXPECT_EQ(refusal(file + std::string(32 - file.size() % 32, '\0')), "accepted");
 }
 
-TEST(GgufHeader, a_vocabulary_of_half_a_million_texts_loads_in_linear_time) {
+TEST(GgufHeader, a_vocabulary_of_200_thousand_texts_loads_in_linear_time) {
   const auto seconds = [](uint64_t count) {
     std::string tokens = u32(8) + u64(count);
     for (uint64_t i = 0; i < count; ++i) tokens += text("token number " + std::to_string(i));
     const std::string file = gguf({key("tokenizer.ggml.tokens", 9, tokens)});
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();  // of the processor: others may be busy on the machine
     EXPECT_EQ(parsed(file).metadata.find("tokenizer.ggml.tokens")->items().size(), count);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   };
-  const double small = seconds(50'000);
-  EXPECT_LT(seconds(500'000), 30 * small + 0.5);  // 10x the texts: quadratic would be 100x
+  const double small = seconds(20'000);
+  EXPECT_LT(seconds(200'000), 30 * small + 0.5);  // 10x the texts: quadratic would be 100x
 }
 
-TEST(GgufHeader, a_hundred_thousand_tensors_and_keys_load_in_linear_time) {
+TEST(GgufHeader, fifty_thousand_tensors_and_keys_load_in_linear_time) {
   const auto seconds = [](uint64_t count) {
     std::vector<std::string> keys, tensors;
     for (uint64_t i = 0; i < count; ++i) {
@@ -157,12 +157,12 @@ TEST(GgufHeader, a_hundred_thousand_tensors_and_keys_load_in_linear_time) {
       tensors.push_back(tensor("tensor." + std::to_string(i), {32}, kI8, 32 * i));
     }
     const std::string file = gguf(keys, tensors, std::string(32 * count, '\1'));
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();  // of the processor: others may be busy on the machine
     EXPECT_EQ(parsed(file).tensors.size(), count);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   };
-  const double small = seconds(10'000);
-  EXPECT_LT(seconds(100'000), 30 * small + 0.5);
+  const double small = seconds(5'000);
+  EXPECT_LT(seconds(50'000), 30 * small + 0.5);
 }
 
 // ---- the frame (G1-G4) ----
