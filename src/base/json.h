@@ -57,8 +57,8 @@ class Value {
   /// The member of that name, or nullptr (also if this is not an object). Linear in the number of members.
   const Value* find(std::string_view key) const;
 
-  /// Byte offset of the value's first character in the parsed text; of a value made by hand, what set_offset said, or
-  /// 0.
+  /// Byte offset of the value's first character in the parsed text; of one made by hand, what set_offset said, else
+  /// zero.
   size_t offset() const { return offset_; }
   Value& set_offset(size_t offset) {
     offset_ = offset;
