@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -30,7 +31,9 @@ void put_vocabulary(GgufDraft& draft) {
   }
   const int64_t size = rows > 0 ? rows : stated > 0 ? stated : listed;
   if (listed > 0 && listed != size) {
-    draft.fail("vocab_size", fmt::format("{}, the tokens of tokenizer.ggml.tokens", listed), fmt::format("{}", size));
+    draft.fail_global("tokenizer.ggml.tokens",
+                      fmt::format("{} tokens, as {} says", size, rows > 0 ? "token_embd.weight" : "vocab_size"),
+                      fmt::format("{}", listed));
   }
   draft.put("vocab_size", size, "vocab_size");
   draft.copy_global("bos_token_id", "tokenizer.ggml.bos_token_id");
@@ -67,7 +70,7 @@ void put_yarn(GgufDraft& draft) {
 }
 
 void put_rope(GgufDraft& draft) {
-  draft.copy("rope_theta", "rope.freq_base");
+  if (!draft.copy("rope_theta", "rope.freq_base")) draft.put("rope_theta", 10000.0);
   if (!draft.tensors().rope_long.empty() || !draft.tensors().rope_short.empty()) return put_longrope(draft);
   const json::Value* type = draft.find("rope.scaling.type");
   const bool old_key = draft.find("rope.scaling.factor") == nullptr && draft.find("rope.scale_linear") != nullptr;
@@ -107,7 +110,9 @@ void put_model(GgufDraft& draft) {
 // Grouped-query attention. Heads rotate whole, or (`partial`) by rope.dimension_count.
 void put_gqa(GgufDraft& draft, bool partial = false) {
   put_model(draft);
-  draft.copy("num_key_value_heads", "attention.head_count_kv");
+  if (!draft.copy("num_key_value_heads", "attention.head_count_kv")) {
+    draft.require("num_key_value_heads", "attention.head_count");
+  }
   const int64_t hidden = draft.integer("embedding_length", parts::kWidth);
   const int64_t heads = draft.integer("attention.head_count", parts::kHeads);
   if (draft.find("attention.key_length") == nullptr && hidden % heads != 0) {
@@ -159,8 +164,11 @@ void put_shared_router(GgufDraft& draft) {
   const bool none = scale == nullptr || (scale->is_number() && scale->as_double() == 0);  // both: not scaled
   if (none) draft.put("routed_scaling_factor", 1.0);
   if (!none) draft.copy("routed_scaling_factor", "expert_weights_scale");
-  draft.put("n_group", draft.integer("expert_group_count", parts::kExperts, 1), "expert_group_count");
-  draft.put("topk_group", draft.integer("expert_group_used_count", parts::kExperts, 1), "expert_group_used_count");
+  for (const auto& [field, key] :
+       {std::pair{"n_group", "expert_group_count"}, std::pair{"topk_group", "expert_group_used_count"}}) {
+    const int64_t count = draft.integer(key, {0, parts::kExperts.high}, 0);
+    draft.put(field, std::max<int64_t>(count, 1), key);  // 0: no groups
+  }
 }
 
 void put_dense_layers(GgufDraft& draft) {
@@ -268,7 +276,7 @@ void put_deepseek2(GgufDraft& draft) {
   put_experts(draft, sigmoid ? kSigmoid : kSoftmax);
   put_shared_router(draft);
   if (!draft.copy("norm_topk_prob", "expert_weights_norm")) draft.put("norm_topk_prob", false);
-  const bool grouped = draft.integer("expert_group_count", parts::kExperts, 1) > 1;
+  const bool grouped = draft.integer("expert_group_count", {0, parts::kExperts.high}, 0) > 1;
   if (!sigmoid && grouped) draft.put("topk_method", "group_limited_greedy");
 }
 
@@ -290,7 +298,9 @@ void put_gpt_oss(GgufDraft& draft) {
   draft.put("intermediate_size", draft.integer("expert_feed_forward_length", parts::kWidth),
             "expert_feed_forward_length");
   put_window(draft);
+  // The reference does not round the range of YaRN. Without scaling a config must say so: absent means YaRN here.
   if (draft.find("rope.scaling.type") != nullptr) draft.put("rope_scaling.truncate", false);
+  if (draft.find("rope.scaling.type") == nullptr) draft.put("rope_scaling", json::Value());
 }
 
 struct Architecture {

@@ -108,6 +108,10 @@ void GgufDraft::fail(std::string_view key, std::string expected, std::string got
   ConfigReader(metadata_, source_).fail(full(key), std::move(expected), std::move(got), std::move(hint));
 }
 
+void GgufDraft::fail_global(std::string_view key, std::string expected, std::string got) const {
+  ConfigReader(metadata_, source_).fail(key, std::move(expected), std::move(got));
+}
+
 GgufConfig GgufDraft::finish() && {
   GgufConfig made{.config = json::Value(json::Object{}), .names = std::move(names_)};
   if (!rope_scaling_.empty()) {

@@ -37,6 +37,8 @@ class GgufDraft {
   void put(std::string_view field, json::Value value, std::string_view key = "");
 
   [[noreturn]] void fail(std::string_view key, std::string expected, std::string got = "", std::string hint = "") const;
+  /// The same about a key that any file may have.
+  [[noreturn]] void fail_global(std::string_view key, std::string expected, std::string got) const;
 
   GgufConfig finish() &&;
 

@@ -71,8 +71,8 @@ TEST(GgufConfig, llama_with_experts_is_mixtral_that_rotates_interleaved_pairs) {
 }
 
 TEST(GgufConfig, llama_without_experts_is_llama_and_without_output_tied) {
-  const ModelSpec spec =
-      gguf_spec(mixtral({{"expert_count", 0}, {"expert_used_count", json::Value()}}), {.embedding_rows = kRows}, "m.gguf");
+  const ModelSpec spec = gguf_spec(mixtral({{"expert_count", 0}, {"expert_used_count", json::Value()}}),
+                                   {.embedding_rows = kRows}, "m.gguf");
   EXPECT_EQ(spec.family, "llama");
   EXPECT_TRUE(spec.layers[0].ffn.is_dense());
   EXPECT_TRUE(spec.tie_word_embeddings);
@@ -145,7 +145,16 @@ TEST(GgufConfig, the_vocabulary_has_one_size) {
   for (int i = 0; i < 255; ++i) tokens.push(std::to_string(i));
   metadata.set("tokenizer.ggml.tokens", tokens);
   const std::string text = refusal(metadata);
-  EXPECT_NE(text.find("255, the tokens of tokenizer.ggml.tokens"), std::string::npos) << text;
+  EXPECT_NE(text.find("m.gguf: tokenizer.ggml.tokens"), std::string::npos) << text;
+  EXPECT_NE(text.find("256 tokens, as token_embd.weight says"), std::string::npos) << text;
+}
+
+TEST(GgufConfig, absent_keys_mean_what_gguf_says_and_not_what_the_family_assumes) {
+  const ModelSpec spec =
+      gguf_spec(mixtral({{"attention.head_count_kv", json::Value()}, {"rope.freq_base", json::Value()}}),
+                {.embedding_rows = kRows}, "m.gguf");
+  EXPECT_EQ(spec.attention.num_kv_heads, 4);
+  EXPECT_EQ(spec.rope.theta, 10000);
 }
 
 TEST(GgufConfig, rotary_factors_divide_frequencies) {
