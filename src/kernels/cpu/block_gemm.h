@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "kernels/activation.h"
-#include "kernels/cpu/block_panel.h"
+#include "kernels/cpu/block_unpack.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/kernels.h"
 
@@ -263,9 +263,9 @@ inline void integer_gemm(const GemmArgs& args) {
     case q5_1:
       return block_gemm<UnpackQ45<true, true>>(args);
     case q2_k:
-      return block_gemm<UnpackAny<q2_k, 16>>(args);
+      return block_gemm<UnpackQ2K>(args);
     case q3_k:
-      return block_gemm<UnpackAny<q3_k, 16>>(args);
+      return block_gemm<UnpackQ3K>(args);
     case iq2_xxs:
       return block_gemm<UnpackAny<iq2_xxs, 32>>(args);
     case iq2_xs:
@@ -277,11 +277,11 @@ inline void integer_gemm(const GemmArgs& args) {
     case iq3_s:
       return block_gemm<UnpackAny<iq3_s, 32>>(args);
     case iq4_xs:
-      return block_gemm<UnpackAny<iq4_xs, 32>>(args);
+      return block_gemm<UnpackIq4Xs>(args);
     case iq4_nl:
-      return block_gemm<UnpackAny32<iq4_nl, 18>>(args);
+      return block_gemm<UnpackTable<false>>(args);
     case mxfp4_block:
-      return block_gemm<UnpackAny32<mxfp4_block, 17>>(args);
+      return block_gemm<UnpackTable<true>>(args);
     default:
       return;
   }

@@ -1,0 +1,352 @@
+// How each block format becomes a panel (block_panel.h), 16 rows at a time; layouts: format/block.h.
+#pragma once
+
+#include "format/block.h"
+#include "format/codebooks.h"
+#include "kernels/cpu/block_panel.h"
+
+namespace moxie::cpu {
+namespace {
+
+// ---- super-blocks of 256: kSub elements a sub-block; x = d scale (value - kOffset) - dmin min ----
+
+/// The 6-bit scales and mins of q4_k and q5_k, and d and dmin: the first 16 bytes of a block.
+inline void unpack_scales_k4(const BlockRows& rows, BlockPanel& panel, int group) {
+  V head[4];
+  load_four_dwords(rows, 0, head);
+  const int at = kGroupRows * group;
+  _mm512_store_ps(&panel.d[0][at], low_halves(head[0]));
+  _mm512_store_ps(&panel.m[0][at], high_halves(head[0]));
+  V min[8];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    _mm512_store_si512(&panel.scale[j][at], dword_bits(head[1], 8 * j, 6));
+    min[j] = dword_bits(head[2], 8 * j, 6);
+    const V high = _mm512_slli_epi32(dword_bits(head[1], 8 * j + 6, 2), 4);
+    const V min_high = _mm512_slli_epi32(dword_bits(head[2], 8 * j + 6, 2), 4);
+    _mm512_store_si512(&panel.scale[4 + j][at], _mm512_or_si512(dword_bits(head[3], 8 * j, 4), high));
+    min[4 + j] = _mm512_or_si512(dword_bits(head[3], 8 * j + 4, 4), min_high);
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < 4; ++p) {
+    _mm512_store_si512(&panel.min[p][at], _mm512_or_si512(min[2 * p], _mm512_slli_epi32(min[2 * p + 1], 16)));
+  }
+}
+
+struct UnpackQ4K {
+  static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
+  static constexpr bool kMin = true;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    unpack_scales_k4(rows, panel, group);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      V q[16];
+      load_dwords(rows, 16 + 64 * half, q);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
+        const int step = 32 * half + 16 * (i / 8) + i % 8;
+        store_step(panel, step, group, nibbles(q[i]));
+        store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
+      }
+    }
+  }
+};
+
+struct UnpackQ5K {
+  static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
+  static constexpr bool kMin = true;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    unpack_scales_k4(rows, panel, group);
+    V high[16];  // dwords 0 .. 7: bit s of byte l belongs to element l of sub-block s
+    load_dwords(rows, 16, 16, high);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      V q[16];
+      load_dwords(rows, 48 + 64 * half, q);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {
+        const int sub = 4 * half + 2 * (i / 8), step = 8 * sub + i % 8;
+        const V low_bit = byte_shift_left(byte_bits(high[i % 8], sub, 1), 4);
+        const V high_bit = byte_shift_left(byte_bits(high[i % 8], sub + 1, 1), 4);
+        store_step(panel, step, group, _mm512_or_si512(nibbles(q[i]), low_bit));
+        store_step(panel, step + 8, group, _mm512_or_si512(nibbles(_mm512_srli_epi32(q[i], 4)), high_bit));
+      }
+    }
+  }
+};
+
+/// 16 scales as int8 at `offset`, `less` taken from each.
+inline void unpack_scale_bytes(const BlockRows& rows, int64_t offset, BlockPanel& panel, int group) {
+  V bytes[4];
+  load_four_dwords(rows, offset, bytes);
+#pragma GCC unroll 16
+  for (int s = 0; s < 16; ++s) {
+    const V up = _mm512_slli_epi32(bytes[s / 4], static_cast<unsigned>(24 - 8 * (s % 4)));
+    _mm512_store_si512(&panel.scale[s][kGroupRows * group], _mm512_srai_epi32(up, 24));
+  }
+}
+
+struct UnpackQ6K {
+  static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32;
+  static constexpr bool kMin = false;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    unpack_scale_bytes(rows, 192, panel, group);
+    _mm512_store_ps(&panel.d[0][kGroupRows * group], high_halves(gather_dwords(rows, 206)));
+    V high[16];
+    load_dwords(rows, 128, high);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      V low[16];
+      load_dwords(rows, 64 * half, low);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {  // low nibbles: elements 4 i of 64; high nibbles: 64 further
+        const V two = high[8 * half + i % 8];
+        const int run = i / 8, step = 32 * half + i;
+        const V first = byte_shift_left(byte_bits(two, 2 * run, 2), 4);
+        const V second = byte_shift_left(byte_bits(two, 4 + 2 * run, 2), 4);
+        store_step(panel, step, group, _mm512_or_si512(nibbles(low[i]), first));
+        store_step(panel, step + 16, group, _mm512_or_si512(nibbles(_mm512_srli_epi32(low[i], 4)), second));
+      }
+    }
+  }
+};
+
+struct UnpackQ2K {
+  static constexpr int kBlockElems = 256, kSub = 16, kOffset = 0;
+  static constexpr bool kMin = true;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const int at = kGroupRows * group;
+    V bytes[4];  // of a sub-block: scale in the low nibble, min in the high one
+    load_four_dwords(rows, 0, bytes);
+#pragma GCC unroll 8
+    for (int p = 0; p < 8; ++p) {
+      const V pair = bytes[p / 2];
+      const int bit = 16 * (p % 2);
+      _mm512_store_si512(&panel.scale[2 * p][at], dword_bits(pair, bit, 4));
+      _mm512_store_si512(&panel.scale[2 * p + 1][at], dword_bits(pair, bit + 8, 4));
+      const V high_min = _mm512_slli_epi32(dword_bits(pair, bit + 12, 4), 16);
+      _mm512_store_si512(&panel.min[p][at], _mm512_or_si512(dword_bits(pair, bit + 4, 4), high_min));
+    }
+    const V scales = gather_dwords(rows, 80);
+    _mm512_store_ps(&panel.d[0][at], low_halves(scales));
+    _mm512_store_ps(&panel.m[0][at], high_halves(scales));
+    V q[16];
+    load_dwords(rows, 16, q);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) store_step(panel, 32 * (i / 8) + 8 * j + i % 8, group, byte_bits(q[i], 2 * j, 2));
+    }
+  }
+};
+
+struct UnpackQ3K {
+  static constexpr int kBlockElems = 256, kSub = 16, kOffset = 4;
+  static constexpr bool kMin = false;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const int at = kGroupRows * group;
+    V tail[4];  // bytes 94 .. 109: two others, 12 of scales, d
+    load_four_dwords(rows, 94, tail);
+    _mm512_store_ps(&panel.d[0][at], high_halves(tail[3]));
+    V bits[3];
+#pragma GCC unroll 4
+    for (int i = 0; i < 3; ++i) {
+      bits[i] = _mm512_or_si512(_mm512_srli_epi32(tail[i], 16), _mm512_slli_epi32(tail[i + 1], 16));
+    }
+#pragma GCC unroll 16
+    for (int s = 0; s < 16; ++s) {
+      const V low = dword_bits(bits[s % 8 / 4], 8 * (s % 4) + (s < 8 ? 0 : 4), 4);
+      const V high = _mm512_slli_epi32(dword_bits(bits[2], 8 * (s % 4) + 2 * (s / 4), 2), 4);
+      _mm512_store_si512(&panel.scale[s][at], _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32)));
+    }
+    V high[16], q[16];  // high, dwords 0 .. 7: bit 4 h + j of byte l
+    load_dwords(rows, 0, 0, high);
+    load_dwords(rows, 32, q);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const V third = byte_shift_left(byte_bits(high[i % 8], 4 * (i / 8) + j, 1), 2);
+        store_step(panel, 32 * (i / 8) + 8 * j + i % 8, group, _mm512_or_si512(byte_bits(q[i], 2 * j, 2), third));
+      }
+    }
+  }
+};
+
+/// Bytes that are numbers below 16 become kOffset more than a table's.
+template <int kOffset>
+inline V look_up(const int8_t (&table)[16], V index) {
+  const V all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  return _mm512_shuffle_epi8(_mm512_add_epi8(all, _mm512_set1_epi8(static_cast<char>(kOffset))), index);
+}
+
+struct UnpackIq4Xs {
+  static constexpr int kBlockElems = 256, kSub = 32, kOffset = 128;
+  static constexpr bool kMin = false;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const int at = kGroupRows * group;
+    V head[4];
+    load_four_dwords(rows, 0, head);
+    _mm512_store_ps(&panel.d[0][at], low_halves(head[0]));
+#pragma GCC unroll 8
+    for (int s = 0; s < 8; ++s) {
+      const V high = _mm512_slli_epi32(dword_bits(head[0], 16 + 2 * s, 2), 4);
+      const V scale = _mm512_or_si512(dword_bits(head[1], 4 * s, 4), high);
+      _mm512_store_si512(&panel.scale[s][at], _mm512_sub_epi32(scale, _mm512_set1_epi32(32)));
+    }
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      V q[16];
+      load_dwords(rows, 8 + 64 * half, q);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {
+        const int step = 32 * half + 8 * (i / 4) + i % 4;
+        store_step(panel, step, group, look_up<kOffset>(kIq4Values, nibbles(q[i])));
+        store_step(panel, step + 4, group, look_up<kOffset>(kIq4Values, nibbles(_mm512_srli_epi32(q[i], 4))));
+      }
+    }
+  }
+};
+
+/// Any format of super-blocks without mins, from its scalar integers: slow, and right.
+template <FormatId kFormat, int kSubElems>
+struct UnpackAny {
+  static constexpr int kBlockElems = 256, kSub = kSubElems, kOffset = 128;
+  static constexpr bool kMin = false;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    for (int r = 0; r < kGroupRows; ++r) {
+      const int lane = kGroupRows * group + r;
+      IntBlock block;
+      int_block(kFormat, rows.row(r), &block);
+      for (int i = 0; i < 256; ++i) panel.values[i / 4][lane][i % 4] = static_cast<uint8_t>(block.value[i] + kOffset);
+      for (int s = 0; s < 256 / kSub; ++s) panel.scale[s][lane] = block.scale[s];
+      panel.d[0][lane] = block.d;
+    }
+  }
+};
+
+// ---- blocks of 32: x = d (value - kOffset) + m; 8 blocks can be read, `count` of them are meant ----
+
+/// The dwords of 8 blocks of kBytes each, lanes owning rows; a block may begin anywhere in a dword.
+template <int kBytes>
+struct EightBlocks {
+  static constexpr int kDwords = 8 * kBytes / 4;
+  explicit EightBlocks(const BlockRows& rows) {
+#pragma GCC unroll 4
+    for (int i = 0; i + 16 <= kDwords; i += 16) {
+      V v[16];
+      load_dwords(rows, 4 * i, v);
+#pragma GCC unroll 16
+      for (int j = 0; j < 16; ++j) dword[i + j] = v[j];
+    }
+#pragma GCC unroll 4
+    for (int i = kDwords / 16 * 16; i < kDwords; i += 4) {
+      const int first = i + 4 <= kDwords ? i : kDwords - 4;  // nothing beyond the blocks is read
+      V v[4];
+      load_four_dwords(rows, 4 * first, v);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) dword[first + k] = v[k];
+    }
+  }
+  /// The dword at `offset` of a block.
+  V at(int block, int offset) const {
+    const int byte = block * kBytes + offset;
+    if (byte % 4 == 0) return dword[byte / 4];
+    const auto shift = static_cast<unsigned>(8 * (byte % 4));
+    return _mm512_or_si512(_mm512_srli_epi32(dword[byte / 4], shift),
+                           _mm512_slli_epi32(dword[byte / 4 + 1], 32 - shift));
+  }
+  V byte_at(int block) const {
+    return dword_bits(dword[block * kBytes / 4], 8 * (block * kBytes % 4), 8);
+  }
+  __m512 half(int block, int offset) const {
+    const int byte = block * kBytes + offset;
+    return byte % 4 == 0 ? low_halves(dword[byte / 4]) : high_halves(dword[byte / 4]);
+  }
+  V dword[kDwords];
+};
+
+struct UnpackQ80 {
+  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34;
+  static constexpr bool kMin = false;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const EightBlocks<kBytes> blocks(rows);
+    const V flip = _mm512_set1_epi8(static_cast<char>(0x80));
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) {
+      _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        store_step(panel, 8 * b + i, group, _mm512_xor_si512(blocks.at(b, 2 + 4 * i), flip));
+      }
+    }
+  }
+};
+
+/// q4_0 and q4_1, q5_0 and q5_1: nibbles behind d (and m, and the high bits).
+template <bool kWithM, bool kWithHigh>
+struct UnpackQ45 {
+  static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
+  static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
+  static constexpr bool kMin = kWithM;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const EightBlocks<kBytes> blocks(rows);
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) {
+      _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
+      if constexpr (kWithM) _mm512_store_ps(&panel.m[b][kGroupRows * group], blocks.half(b, 2));
+      const V high = kWithHigh ? blocks.at(b, kHighAt) : _mm512_setzero_si512();
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const V q = blocks.at(b, kNibblesAt + 4 * i);
+        V low = nibbles(q), up = nibbles(_mm512_srli_epi32(q, 4));
+        if constexpr (kWithHigh) {
+          low = _mm512_or_si512(low, fifth_bits(high, 4 * i));
+          up = _mm512_or_si512(up, fifth_bits(high, 16 + 4 * i));
+        }
+        store_step(panel, 8 * b + i, group, low);
+        store_step(panel, 8 * b + 4 + i, group, up);
+      }
+    }
+  }
+
+ private:
+  /// Bits first .. first + 3 of each dword as bit 4 of its bytes.
+  static V fifth_bits(V bits, int first) {
+    const V four = _mm512_and_si512(_mm512_srli_epi32(bits, static_cast<unsigned>(first)), _mm512_set1_epi32(15));
+    // bit i to bit 8 i + 4: 0x204081 spreads bits 0 .. 3 to 0, 8, 16, 24 (with others, masked away)
+    const V spread = _mm512_mullo_epi32(four, _mm512_set1_epi32(0x00204081));
+    return _mm512_slli_epi32(_mm512_and_si512(spread, _mm512_set1_epi32(0x01010101)), 4);
+  }
+};
+
+/// A nibble is an index into 16 int8 values: iq4_nl, and mxfp4_block, whose scale is the exponent e of 2^(e - 128).
+template <bool kMx>
+struct UnpackTable {
+  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
+  static constexpr bool kMin = false;
+  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+    const auto& table = kMx ? kE2m1Doubled : kIq4Values;
+    const EightBlocks<kBytes> blocks(rows);
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) {
+      _mm512_store_ps(&panel.d[b][kGroupRows * group], kMx ? power(blocks.byte_at(b)) : blocks.half(b, 0));
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const V q = blocks.at(b, kNibblesAt + 4 * i);
+        store_step(panel, 8 * b + i, group, look_up<kOffset>(table, nibbles(q)));
+        store_step(panel, 8 * b + 4 + i, group, look_up<kOffset>(table, nibbles(_mm512_srli_epi32(q, 4))));
+      }
+    }
+  }
+
+ private:
+  static __m512 power(V e) {
+    const V bits = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    const V tiny = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);  // e = 0 and 1: below the normal numbers
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(bits, _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2)), tiny));
+  }
+};
+
+}  // namespace
+}  // namespace moxie::cpu
