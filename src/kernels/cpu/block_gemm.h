@@ -10,6 +10,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/cpu/block_unpack.h"
+#include "kernels/cpu/block_unpack_grid.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/kernels.h"
 
@@ -267,15 +268,15 @@ inline void integer_gemm(const GemmArgs& args) {
     case q3_k:
       return block_gemm<UnpackQ3K>(args);
     case iq2_xxs:
-      return block_gemm<UnpackAny<iq2_xxs, 32>>(args);
+      return block_gemm<UnpackGrid<Iq2Xxs>>(args);
     case iq2_xs:
-      return block_gemm<UnpackAny<iq2_xs, 16>>(args);
+      return block_gemm<UnpackGrid<Iq2Xs>>(args);
     case iq2_s:
-      return block_gemm<UnpackAny<iq2_s, 16>>(args);
+      return block_gemm<UnpackGrid<Iq2S>>(args);
     case iq3_xxs:
-      return block_gemm<UnpackAny<iq3_xxs, 32>>(args);
+      return block_gemm<UnpackGrid<Iq3Xxs>>(args);
     case iq3_s:
-      return block_gemm<UnpackAny<iq3_s, 32>>(args);
+      return block_gemm<UnpackGrid<Iq3S>>(args);
     case iq4_xs:
       return block_gemm<UnpackIq4Xs>(args);
     case iq4_nl:

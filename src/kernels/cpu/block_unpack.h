@@ -1,7 +1,6 @@
 // How each block format becomes a panel (block_panel.h), 16 rows at a time; layouts: format/block.h.
 #pragma once
 
-#include "format/block.h"
 #include "format/codebooks.h"
 #include "kernels/cpu/block_panel.h"
 
@@ -204,23 +203,6 @@ struct UnpackIq4Xs {
         store_step(panel, step, group, look_up<kOffset>(kIq4Values, nibbles(q[i])));
         store_step(panel, step + 4, group, look_up<kOffset>(kIq4Values, nibbles(_mm512_srli_epi32(q[i], 4))));
       }
-    }
-  }
-};
-
-/// Any format of super-blocks without mins, from its scalar integers: slow, and right.
-template <FormatId kFormat, int kSubElems>
-struct UnpackAny {
-  static constexpr int kBlockElems = 256, kSub = kSubElems, kOffset = 128;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
-    for (int r = 0; r < kGroupRows; ++r) {
-      const int lane = kGroupRows * group + r;
-      IntBlock block;
-      int_block(kFormat, rows.row(r), &block);
-      for (int i = 0; i < 256; ++i) panel.values[i / 4][lane][i % 4] = static_cast<uint8_t>(block.value[i] + kOffset);
-      for (int s = 0; s < 256 / kSub; ++s) panel.scale[s][lane] = block.scale[s];
-      panel.d[0][lane] = block.d;
     }
   }
 };
