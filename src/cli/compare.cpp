@@ -172,7 +172,8 @@ void add_compare(CLI::App& app) {
   CLI::App* verb =
       app.add_subcommand("compare", "An MoE model beside a dense one: size, memory, speed, when each wins");
   auto flags = std::make_shared<CompareFlags>();
-  verb->add_option("moe", flags->moe, "MoE model directory, or org/name in the Hugging Face cache")->required();
+  verb->add_option("moe", flags->moe, "MoE model directory, GGUF file, or org/name in the Hugging Face cache")
+      ->required();
   verb->add_option("dense", flags->dense, "Dense model, likewise")->required();
   verb->add_option("--runs", flags->runs, "The two training runs: of the MoE, of the dense model")->expected(2);
   verb->add_option("--text", flags->text, "Text file that both predict");
