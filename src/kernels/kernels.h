@@ -11,7 +11,7 @@
 #include <span>
 #include <string_view>
 
-#include "format/format.h"
+#include "format/block.h"
 
 namespace moxie {
 
@@ -26,8 +26,8 @@ constexpr int64_t gemm_column_block(int64_t num_rows) {
 }
 
 /// Columns that a gemm call takes at a time: calls should have a multiple of it.
-constexpr int64_t gemm_column_tile(FormatId weight) {
-  return weight >= FormatId::q4_0 && weight <= FormatId::nvfp4 ? 32 : 24;
+inline int64_t gemm_column_tile(FormatId weight) {
+  return is_block_format(weight) ? 32 : 24;
 }
 
 /// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.

@@ -28,7 +28,8 @@ const Candidate kCandidates[] = {
     {&ref::kSet, [](const CpuFeatures&) { return true; }},
     {&cpu::kAvx2Set, has_avx2},
     {&cpu::kAvx512Set, has_avx512},
-    {&cpu::kAvx512Bf16Set, [](const CpuFeatures& cpu) { return has_avx512(cpu) && cpu.avx512_bf16 && cpu.avx512_vnni; }},
+    {&cpu::kAvx512Bf16Set,
+     [](const CpuFeatures& cpu) { return has_avx512(cpu) && cpu.avx512_bf16 && cpu.avx512_vnni; }},
 };
 
 const KernelSet* const kSets[] = {&ref::kSet, &cpu::kAvx2Set, &cpu::kAvx512Set, &cpu::kAvx512Bf16Set};

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "format/block.h"
 #include "kernels/kernels.h"
 
 namespace moxie {
@@ -31,7 +32,7 @@ bool ignorable(const std::string& name, int64_t num_layers, int64_t num_mtp_laye
 
 bool computable(FormatId format) {
   const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
-  return plain || (format >= FormatId::q4_0 && format <= FormatId::nvfp4);
+  return plain || is_block_format(format);
 }
 
 void Binder::misshaped(const std::string& name, const std::string& expected, const std::string& got) {
@@ -68,6 +69,18 @@ View Binder::tensor(const std::string& name, const Shape& shape) {
 
 View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) {
   return tensor(name, {rows, columns});
+}
+
+View Binder::plain_matrix(const std::string& name, int64_t rows, int64_t columns) {
+  const View blocks = matrix(name, rows, columns);
+  if (blocks.empty() || !is_block_format(blocks.format)) return blocks;
+  auto [copy, out] = Tensor::zeros_f32({rows, columns});
+  for (int64_t row = 0; row < rows; ++row) {
+    decode_blocks(blocks.format, static_cast<const char*>(blocks.data) + row * blocks.row_bytes, columns,
+                  out + row * columns);
+  }
+  weights_.copies.push_back(copy);
+  return copy.view;
 }
 
 const float* Binder::vector(const std::string& name, int64_t size) {

@@ -23,6 +23,8 @@ class Binder {
 
   /// A matrix [rows, columns] in a format kernels compute with, as it lies in the file.
   View matrix(const std::string& name, int64_t rows, int64_t columns);
+  /// The same for a matrix that is read both ways round: block formats become an f32 copy.
+  View plain_matrix(const std::string& name, int64_t rows, int64_t columns);
   /// A tensor of that shape in a format kernels compute with.
   View tensor(const std::string& name, const Shape& shape);
   /// A tensor of any shape and format, or null if it is missing; counts as used.

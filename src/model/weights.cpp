@@ -48,8 +48,8 @@ void bind_mla(Binder& binder, const AttentionSpec& spec, int64_t hidden_size, co
   weights.kv_a =
       binder.matrix(at + "kv_a_proj_with_mqa.weight", spec.kv_lora_rank + spec.qk_rope_head_dim, hidden_size);
   weights.kv_a_norm = binder.vector(at + "kv_a_layernorm.weight", spec.kv_lora_rank);
-  weights.kv_b = binder.matrix(at + "kv_b_proj.weight", spec.num_heads * (spec.qk_nope_head_dim + spec.v_head_dim),
-                               spec.kv_lora_rank);
+  weights.kv_b = binder.plain_matrix(at + "kv_b_proj.weight",
+                                     spec.num_heads * (spec.qk_nope_head_dim + spec.v_head_dim), spec.kv_lora_rank);
 }
 
 LayerWeights bind_layer(Binder& binder, const ModelSpec& spec, int64_t layer) {

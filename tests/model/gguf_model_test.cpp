@@ -24,8 +24,9 @@ fs::path scratch(const std::string& name) {
   return path;
 }
 
-std::vector<float> logits_of(const Model& model, const std::vector<int32_t>& ids) {
-  Runner runner(model);
+std::vector<float> logits_of(const Model& model, const std::vector<int32_t>& ids,
+                             const KernelSet& kernels = choose_kernel_set()) {
+  Runner runner(model, 2, kernels);
   const std::vector<int32_t> pages = runner.pages(1);
   const StepSequence sequence{.tokens = ids, .pages = pages, .num_logits = static_cast<int64_t>(ids.size())};
   return runner.step({&sequence, 1}, {});
@@ -91,6 +92,29 @@ INSTANTIATE_TEST_SUITE_P(
       std::replace(name.begin(), name.end(), '-', '_');
       return name;
     });
+
+// Experts, attention (latent too), embedding and head in blocks, against f32 of the same numbers.
+TEST(GgufModel, block_formats_give_the_logits_of_what_they_stand_for) {
+  for (const char* name : {"qwen3_moe", "qwen2_moe", "deepseek_v2", "gpt_oss", "llama"}) {
+    for (const FormatId format : {FormatId::q8_0, FormatId::q4_1, FormatId::mxfp4_block}) {
+      SCOPED_TRACE(fmt::format("{} {}", name, format_name(format)));
+      const fs::path files[] = {scratch("blocks.gguf"), scratch("decoded.gguf")};
+      for (const bool decoded : {false, true}) {
+        GgufOf writer(golden_dir(name));
+        writer.latent_in_one = true;
+        writer.matrices = format;
+        writer.decoded = decoded;
+        writer.write(files[decoded]);
+      }
+      const Model blocks = Model::load(files[0]), plain = Model::load(files[1]);
+      const std::vector<int32_t> ids = golden_ids(name);
+      const KernelSet& ref = *find_kernel_set("ref");
+      EXPECT_EQ(logits_of(blocks, ids, ref), logits_of(plain, ids, ref));
+      // int8 rows of x: a part in 250 of a block's largest number
+      EXPECT_LE(largest_difference(logits_of(blocks, ids), logits_of(plain, ids)), 0.2f);
+    }
+  }
+}
 
 // GGUF has one attention factor for both lengths, so the directory must have one too.
 TEST(GgufModel, longrope_takes_its_factors_from_tensors) {

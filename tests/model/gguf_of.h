@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "format/block.h"
 #include "store/gguf.h"
 #include "text/byte_letters.h"
 
@@ -22,6 +23,8 @@ class GgufOf {
   bool fused_gate_up = false;                  // --fuse-gate-up-exps
   bool fused_qkv = false;                      // --fuse-qkv
   bool with_tokenizer = false;                 // 256 tokens, one a byte
+  FormatId matrices = FormatId::f32;           // of all but routers, where rows are whole blocks
+  bool decoded = false;                        // what `matrices` made of them, as f32
   std::map<std::string, std::string> strings;  // further metadata strings
 
   std::vector<NamedView> further;  // tensors
@@ -36,6 +39,7 @@ class GgufOf {
     for (const TensorEntry& entry : checkpoint_.entries()) add(entry.name, entry.tensor.view);
     join_stacks();
     tensors_.insert(tensors_.end(), further.begin(), further.end());
+    if (matrices != FormatId::f32) quantize();
     write_gguf(path, metadata_, tensors_);
   }
 
@@ -419,6 +423,24 @@ class GgufOf {
       return stack.first.find("_gate_exps") != std::string::npos || stack.first.find("_up_exps") != std::string::npos;
     });
     stacks_.merge(fused);
+  }
+
+  void quantize() {
+    const FormatInfo& info = format_info(matrices);
+    for (NamedView& tensor : tensors_) {
+      const View& view = tensor.view;
+      const bool router = tensor.name.find("ffn_gate_inp") != std::string::npos;
+      if (view.format != FormatId::f32 || view.shape.rank() < 2 || view.shape.back() % info.block_elems || router) {
+        continue;
+      }
+      const int64_t elems = view.shape.num_elems();
+      std::vector<uint8_t>& blocks = blocks_.emplace_back(static_cast<size_t>(row_bytes(matrices, elems)));
+      encode_blocks(matrices, view.f32(), elems, nullptr, blocks.data());
+      std::vector<float>& values = made_.emplace_back(static_cast<size_t>(elems));
+      decode_blocks(matrices, blocks.data(), elems, values.data());
+      tensor.view = decoded ? dense_view(values.data(), FormatId::f32, view.shape)
+                            : dense_view(blocks.data(), matrices, view.shape);
+    }
   }
 
   json::Value config_;
