@@ -42,7 +42,8 @@ RECIPES = {
             ("sigmoid-none", SIGMOID, BIAS_OFF), ("sigmoid-bias", SIGMOID, {})]),
     "R5": ("Aux loss against bias, rules, rates and scopes",
            [bias("sign", rate) for rate in (0.001, 0.003, 0.01)] + [bias("sign", 0.01, "lr")] +
-           [bias("proportional", 0.03)] + [bias("proportional", rate, "lr") for rate in (0.003, 0.1)] +
+           [bias("proportional", 0.03)] + [bias("proportional", rate, "lr") for rate in (0.003, 0.03, 0.1)] +
+           [("bias-long", SIGMOID, LONG)] +
            [(f"aux-{form}", DOMAINS, aux(form)) for form in ("megablocks", "switch_top1", "transformers")] +
            [(f"aux-deepseek-{scope}", SIGMOID, {**aux("deepseek", scope, 0.003), **BIAS_OFF})
             for scope in ("sequence", "micro_batch")] +

@@ -4,6 +4,7 @@
 // The same-bits law. What an output element gets depends on its own inputs only: never on how many rows stand beside
 // it, on n_begin/n_end, on gather order or on threads. Products over k follow the set's "k-lane order": lane j of a
 // fixed number of lanes sums the terms k = j (mod lanes) in order, the lanes are added by one fixed tree, nothing else.
+// Integer rows times block formats: exact integer sums within a block, then one f32 sum from block to block in order.
 // Attention walks keys in fixed blocks of kKeyBlock positions from position 0 on.
 #pragma once
 
@@ -136,7 +137,7 @@ struct KernelSet {
   FormatId (*activation_format)(FormatId weight) noexcept;
   /// Rows of f32 into an activation format (f32: a copy; bf16, x8: nearest, ties to even).
   void (*encode_row)(FormatId to, const float* x, int64_t k, void* out) noexcept;
-  /// A row of any computable format (f32, bf16, f16, mxfp4 with its scales) into f32, exactly.
+  /// A row of any computable format (f32, bf16, f16, mxfp4 with its scales, blocks) into f32, exactly.
   void (*decode_row)(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept;
 
   int64_t (*gemm_scratch_bytes)(int64_t num_rows, int64_t k) noexcept;

@@ -117,6 +117,7 @@ class Renamer {
 
   void add_top_level(const TensorEntry& entry) {
     const size_t dot = entry.name.rfind('.');
+    if (dot == std::string::npos) return put(entry, entry.name, entry.tensor.view);
     const std::string_view theirs = renamed(kTopLevel, std::string_view(entry.name).substr(0, dot));
     put(entry, theirs.empty() ? entry.name : std::string(theirs) + entry.name.substr(dot), entry.tensor.view);
   }

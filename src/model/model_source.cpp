@@ -40,6 +40,8 @@ std::optional<fs::path> only_gguf(const fs::path& directory) {
 
 bool is_gguf_file(const fs::path& file) {
   if (file.extension() == ".gguf") return true;
+  std::error_code failed;
+  if (!fs::is_regular_file(file, failed)) return false;  // a pipe would keep us waiting
   char magic[4] = {};
   std::ifstream in(file, std::ios::binary);
   return in.read(magic, 4) && std::string_view(magic, 4) == "GGUF";

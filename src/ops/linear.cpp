@@ -18,9 +18,9 @@ int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, in
 
 Rows::Encoded Rows::as(Exec& exec, FormatId format) {
   if (format == FormatId::f32) return {x_, k_ * static_cast<int64_t>(sizeof(float))};
-  Form* form = forms_.data();
-  while (form->rows.data != nullptr && form->format != format) ++form;
-  MOXIE_CHECK(form < forms_.data() + forms_.size());
+  const auto form = std::find_if(forms_.begin(), forms_.end(),
+                                 [&](const Form& each) { return each.rows.data == nullptr || each.format == format; });
+  MOXIE_CHECK(form != forms_.end());
   if (form->rows.data == nullptr) {
     const int64_t bytes = row_bytes(format, k_);
     auto* out = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(num_rows_ * bytes)));

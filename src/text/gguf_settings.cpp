@@ -27,11 +27,14 @@ void add(std::vector<int64_t>& ids, int64_t id) {
 
 void add_known_ends(const json::Array& tokens, const json::Array& types, std::vector<int64_t>& ids) {
   const bool harmony = contains(tokens, "<|return|>");  // there <|end|> ends a message, not the answer
+  size_t found = 0;  // tokens that repeat are refused elsewhere, and must cost nothing here
   for (size_t i = 0; i < std::min(tokens.size(), types.size()); ++i) {
     if (!tokens[i].is_string() || types[i].as_int() != kControl) continue;
     const std::string& text = tokens[i].as_string();
     if (harmony && text == "<|end|>") continue;
-    if (std::find(std::begin(kEnds), std::end(kEnds), text) != std::end(kEnds)) add(ids, static_cast<int64_t>(i));
+    if (std::find(std::begin(kEnds), std::end(kEnds), text) == std::end(kEnds)) continue;
+    if (++found > std::size(kEnds)) return;
+    add(ids, static_cast<int64_t>(i));
   }
 }
 

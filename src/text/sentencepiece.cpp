@@ -262,7 +262,8 @@ Parts parts_from_pieces(const SentencePieceModel& model, const std::string& sour
   parts.normalizer = Normalizer(std::move(steps), source);
   const auto role = [&](int32_t id) {
     const bool exists = id >= 0 && static_cast<size_t>(id) < model.pieces.size();
-    return exists ? std::optional(id) : std::nullopt;
+    const bool is_token = exists && model.pieces[static_cast<size_t>(id)].type != PieceType::unused;
+    return is_token ? std::optional(id) : std::nullopt;
   };
   parts.bos = role(model.bos_id);
   parts.eos = role(model.eos_id);

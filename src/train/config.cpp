@@ -130,9 +130,9 @@ class Source {
   // As TOML if it is one value, else a bare word.
   static void insert_value(toml::table& table, const std::string& key, const std::string& value) {
     try {
-      const bool one_line = value.find('\n') == std::string::npos;
+      const std::string line = "v = " + value;
       toml::table one;
-      if (one_line && toml_stray_offset(value) == std::string::npos) one = toml::parse("v = " + value);
+      if (line.find('\n') == std::string::npos && toml_stray_offset(line) == std::string::npos) one = toml::parse(line);
       if (one.size() == 1) {
         one.get("v")->visit([&](auto& node) { table.insert_or_assign(key, std::move(node)); });
         return;

@@ -218,8 +218,10 @@ TEST(GgufModel, missing_extra_and_misshaped_tensors_are_listed) {
   const float zeros[32] = {};
   more_layers.further.push_back({"blk.0.ssm_a", dense_view(zeros, FormatId::f32, {32})});
   more_layers.further.push_back({"blk.1.attn_q.scale", dense_view(zeros, FormatId::f32, {1})});
+  more_layers.further.push_back({"output_norm", dense_view(zeros, FormatId::f32, {32})});  // no ".weight"
   more_layers.write(path);
   const std::string text = load_error(path);
+  EXPECT_NE(text.find("3 extra"), std::string::npos) << text;
   EXPECT_NE(text.find("missing:\n    model.layers.3.input_layernorm.weight"), std::string::npos) << text;
   EXPECT_NE(text.find("blk.0.ssm_a"), std::string::npos) << text;
   EXPECT_NE(text.find("blk.1.attn_q.scale"), std::string::npos) << text;

@@ -169,6 +169,7 @@ TEST_F(Config, takes_other_letters_in_strings_and_comments_alone) {
     EXPECT_CONTAINS(load(kModel + kData + beside + value + "\n").train.out, "é");
   }
   EXPECT_CONTAINS(load(kModel + kData, {"train.out=é"}).train.out, "é");
+  EXPECT_CONTAINS(load(kModel + kData, {"train.out=\xEF\xBB\xBFx"}).train.out, "x");  // a byte order mark
   for (const char* text : {"é = 1", R"(""é = 1)", R"('x'."y" = 1 é)", "\xEF\xBB\xB7", "\xEF\xBB\xBF\xC2\xA0"}) {
     EXPECT_CONTAINS(refusal(text), "run.toml:1: expected TOML: ASCII outside strings and comments");
   }

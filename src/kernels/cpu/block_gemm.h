@@ -231,7 +231,8 @@ void block_gemm(const GemmArgs& args) {
     for (int64_t p = 0; p < num_panels; ++p) {
       const int64_t first = p * kPanelBlocks;
       const int count = static_cast<int>(min_of(kPanelBlocks, num_blocks - first));
-      panel.next = w_row(args, n + kPanelRows).data + p * (kPanelRows * args.w.row_bytes / num_panels);
+      panel.next =
+          w_row(args, min_of(n + kPanelRows, args.n_end - 1)).data + p * (kPanelRows * args.w.row_bytes / num_panels);
       const BlockRows rows =
           panel_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
       Unpack::group(rows, count, panel, 0);
