@@ -24,7 +24,7 @@ struct Scale {
 struct Range {
   double low = std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   void add(double value) {
-    if (!std::isfinite(value)) return;
+    if (!(std::abs(value) <= 1e300)) return;  // spans must be numbers, too
     low = std::min(low, value);
     high = std::max(high, value);
   }

@@ -43,9 +43,9 @@ void add_absent(TrainConfig& config) {
   if (absent("max_position_embeddings")) model.set("max_position_embeddings", config.train.seq_len);
   const json::Value* model_type = model.find("model_type");
   if (absent("architectures") && model_type != nullptr && model_type->is_string()) {
-    for (const auto& known : kArchitectures) {
-      if (known.model_type == model_type->as_string()) model.set("architectures", json::Array{known.architecture});
-    }
+    const auto known = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                                    [&](const auto& each) { return each.model_type == model_type->as_string(); });
+    if (known != std::end(kArchitectures)) model.set("architectures", json::Array{known->architecture});
   }
 }
 
