@@ -40,19 +40,33 @@ StringEnd end_of_string(std::string_view text, size_t at) {
   return {text.size()};  // no end: a fault that the reader tells
 }
 
+// Whether a character ends a value that is neither string, array nor table, as toml++ looks ahead for one.
+bool ends_value(char c) {
+  return std::string_view(" \t\r\n]},#").find(c) != std::string_view::npos;
+}
+
 }  // namespace
 
 size_t toml_stray_offset(std::string_view text) {
   size_t i = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;  // a byte order mark
+  bool value = false;                                   // behind the "=" of a line, or in an array
+  int depth = 0;                                        // of arrays and tables in a value
   while (i < text.size()) {
-    if (!is_ascii(text[i])) return i;
-    if (text[i] == '#') {
+    const char c = text[i];
+    if (!is_ascii(c)) return i;
+    if (c == '#') {
       i = std::min(text.find('\n', i), text.size());
-    } else if (text[i] == '"' || text[i] == '\'') {
+    } else if (c == '"' || c == '\'') {
       const StringEnd end = end_of_string(text, i);
       if (end.stray) return end.offset;
       i = end.offset;
+    } else if (value && !ends_value(c) && c != '[' && c != '{') {
+      while (i < text.size() && is_ascii(text[i]) && !ends_value(text[i])) ++i;  // a quote in it begins no string
     } else {
+      if (c == '=') value = true;
+      if (value && (c == '[' || c == '{')) ++depth;
+      if (value && (c == ']' || c == '}')) --depth;
+      if (c == '\n' && depth <= 0) value = false, depth = 0;
       ++i;
     }
   }

@@ -9,7 +9,8 @@ namespace moxie {
 
 /// Byte offset of the first such character, or npos. TOML 1.0 has ASCII alone outside strings and comments; toml++ 3.3
 /// runs into undefined behaviour there, and also right after a backslash (and white space) in a multi-line string.
-/// Exact up to the first fault of the text, which is as far as a reader comes. Cost: linear.
+/// Up to the first fault of the text (and what toml++ looks ahead at there) it misses none; a string in an inline table
+/// wants a space before it. Cost: linear.
 size_t toml_stray_offset(std::string_view text);
 
 }  // namespace moxie

@@ -174,6 +174,9 @@ TEST_F(Config, takes_other_letters_in_strings_and_comments_alone) {
     EXPECT_CONTAINS(refusal(text), "run.toml:1: expected TOML: ASCII outside strings and comments");
   }
   EXPECT_CONTAINS(refusal("a = 'é' # é\n\nb = 3é"), "run.toml:3: expected TOML: ASCII");
+  for (const char* text : {"a = 1x\"é\"", "a = 1=\"é\"", "a = 1[\"é\"", "a = [\n1\"é\"]"}) {  // the reader looks ahead
+    EXPECT_CONTAINS(refusal(text), "ASCII");
+  }
   EXPECT_CONTAINS(refusal(R"(a = """\é""")"), "ASCII");                 // no escape
   EXPECT_CONTAINS(refusal("a = \"\"\"\\ \n\n é\"\"\""), "run.toml:3");  // a line that goes on
 }
