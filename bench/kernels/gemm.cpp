@@ -43,7 +43,7 @@ struct Options {
   int threads = 2;
   int repeats = 7;
   std::string set;
-  bool small_pages = false;
+  bool small_pages = false, packed = false, in_cache = false;
   std::vector<Shape> shapes{std::begin(kShapes), std::end(kShapes)};
 };
 
@@ -51,12 +51,12 @@ struct Options {
 /// from memory when they are few rows' worth.
 class Runner {
  public:
-  Runner(const KernelSet& set, const Shape& shape, const ReadBuffer& weights, int threads)
-      : set_(set), shape_(shape), weights_(weights), threads_(threads) {
+  Runner(const KernelSet& set, const Shape& shape, const ReadBuffer& weights, const Options& options)
+      : set_(set), shape_(shape), weights_(weights), threads_(options.threads), packed_(options.packed) {
     row_bytes_ = row_bytes(shape.format, shape.k);
     scale_bytes_ = shape.format == FormatId::mxfp4 ? shape.k / 32 : 0;
     matrix_bytes_ = shape.n * (row_bytes_ + scale_bytes_);
-    num_matrices_ = std::max<int64_t>(1, static_cast<int64_t>(weights.bytes()) / matrix_bytes_);
+    if (!options.in_cache) num_matrices_ = std::max<int64_t>(1, static_cast<int64_t>(weights.bytes()) / matrix_bytes_);
     const FormatId to = set.activation_format(shape.format);
     x_row_bytes_ = row_bytes(to, shape.k);
     x_.resize(static_cast<size_t>(shape.m * x_row_bytes_));
@@ -64,7 +64,7 @@ class Runner {
     for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i % 7) - 3;
     for (int64_t m = 0; m < shape.m; ++m) set.encode_row(to, row.data(), shape.k, x_.data() + m * x_row_bytes_);
     y_.resize(static_cast<size_t>(shape.m * shape.n));
-    for (int t = 0; t < threads; ++t) {
+    for (int t = 0; t < threads_; ++t) {
       scratch_.emplace_back(static_cast<size_t>(set.gemm_scratch_bytes(shape.m, shape.k)) + 64);
     }
   }
@@ -96,7 +96,7 @@ class Runner {
  private:
   int64_t column_width() const {
     const int64_t tile = gemm_column_tile(shape_.format);
-    return gemm_column_block(shape_.m) / tile * tile;
+    return gemm_column_block(shape_.m, shape_.format) / tile * tile;
   }
   void block(int thread, int64_t matrix, int64_t n) {
     const char* data = static_cast<const char*>(weights_.data()) + matrix * matrix_bytes_;
@@ -110,7 +110,8 @@ class Runner {
                      .row_bytes = row_bytes_,
                      .format = shape_.format,
                      .scales = data + shape_.n * row_bytes_,
-                     .scale_row_bytes = scale_bytes_},
+                     .scale_row_bytes = scale_bytes_,
+                     .packed = packed_},
                .n_begin = n,
                .n_end = std::min(n + column_width(), shape_.n),
                .k = shape_.k,
@@ -123,7 +124,8 @@ class Runner {
   Shape shape_;
   const ReadBuffer& weights_;
   int threads_;
-  int64_t row_bytes_, scale_bytes_, matrix_bytes_, num_matrices_, x_row_bytes_, matrix_ = 0;
+  bool packed_;
+  int64_t row_bytes_, scale_bytes_, matrix_bytes_, num_matrices_ = 1, x_row_bytes_, matrix_ = 0;
   std::vector<char> x_;
   std::vector<float> y_;
   std::vector<std::vector<char>> scratch_;
@@ -135,7 +137,7 @@ double median(std::vector<double> values) {
 }
 
 void measure(const KernelSet& set, const Shape& shape, const ReadBuffer& weights, const Options& options) {
-  Runner runner(set, shape, weights, options.threads);
+  Runner runner(set, shape, weights, options);
   const double flops = 2.0 * static_cast<double>(shape.m * shape.n * shape.k);
   const double once = runner.run(1);
   const int64_t count = std::max<int64_t>(1, static_cast<int64_t>(0.04 / once));
@@ -179,6 +181,10 @@ Options parse(int argc, char** argv) {
       options.set = argv[++i];
     } else if (arg == "--small-pages") {
       options.small_pages = true;
+    } else if (arg == "--packed") {
+      options.packed = true;
+    } else if (arg == "--in-cache") {
+      options.in_cache = true;
     } else {
       rest.push_back(arg);
     }

@@ -49,7 +49,7 @@ constexpr FormatInfo kFormats[] = {
     {FormatId::mxfp4_block, "mxfp4_block", "", 32, 17, 39},
     {FormatId::nvfp4, "nvfp4", "", 64, 36, 40},
     {FormatId::x8_b32, "x8_b32", "", 32, 40, -1},
-    {FormatId::x8_b256, "x8_b256", "", 256, 292, -1},
+    {FormatId::x8_b256, "x8_b256", "", 256, 308, -1},
 };
 
 constexpr bool in_order() {

@@ -16,9 +16,10 @@ static_assert(sizeof(X8Block32) == 40);
 /// x8_b256: the same over 256 elements; for weights in super-blocks.
 struct [[gnu::packed]] X8Block256 {
   float d;
-  int16_t sums[16];  // of 16 q each
+  int16_t sums[16];        // of 16 q each
+  int16_t double_sums[8];  // of 32 q each
   int8_t q[256];
 };
-static_assert(sizeof(X8Block256) == 292);
+static_assert(sizeof(X8Block256) == 308);
 
 }  // namespace moxie

@@ -20,9 +20,11 @@ inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one
 
 inline constexpr int64_t kDirectRows = 16;  // up to here gemm reads weights where they lie; beyond, it copies blocks
 
-/// Columns of one gemm call when a product is split over threads. Many rows: wide, since a call copies its rows of x,
-/// which at 192 columns costs 2%. Few rows: narrow, so that threads end together.
-constexpr int64_t gemm_column_block(int64_t num_rows) {
+/// Most columns of one gemm call when a product is split over threads. Many rows: wide, since a call copies its rows of
+/// x, which at 192 columns costs 2%. Few rows: narrow, so that threads end together; block formats wider, since a call
+/// asks for its weights ahead of time, but for the first.
+inline int64_t gemm_column_block(int64_t num_rows, FormatId weight) {
+  if (is_block_format(weight)) return 256;
   return num_rows <= kDirectRows ? 72 : 192;
 }
 
@@ -31,13 +33,15 @@ inline int64_t gemm_column_tile(FormatId weight) {
   return is_block_format(weight) ? 32 : 24;
 }
 
-/// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes.
+/// A weight matrix [N, K] in the checkpoint's own layout: row n at data + n * row_bytes. Packed: 32 rows from a
+/// multiple of 32 on stand there together (format/packed.h), and products begin and end at such multiples.
 struct WeightRef {
   const void* data = nullptr;
   int64_t row_bytes = 0;
   FormatId format = FormatId::f32;  // f32, bf16, f16, mxfp4, block formats (format/block.h)
   const void* scales = nullptr;     // mxfp4: one e8m0 byte a block of 32
   int64_t scale_row_bytes = 0;
+  bool packed = false;
 };
 
 /// y[m, n - n_begin] = sum_k x[m, k] w[n, k] + bias[n], n in [n_begin, n_end).

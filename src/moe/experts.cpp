@@ -33,12 +33,12 @@ struct Scratch {
 };
 
 // Cuts `columns(run)` of each run in blocks of whole `tile(run)`; returns the number of work items.
-template <typename Columns, typename Tile>
-int64_t plan_items(const Exec& exec, std::span<PlannedRun> runs, Columns columns, Tile tile) {
+template <typename Columns, typename Cut>
+int64_t plan_items(const Exec& exec, std::span<PlannedRun> runs, Columns columns, Cut cut) {
   int64_t num_items = 0;
   for (PlannedRun& run : runs) {
     const int64_t n = columns(run);
-    run.block = column_block(exec, run.run->num_rows, n, static_cast<int64_t>(runs.size()), tile(run));
+    run.block = column_block(exec, n, static_cast<int64_t>(runs.size()), cut(run));
     run.item_begin = num_items;
     num_items += (n + run.block - 1) / run.block;
   }
@@ -138,9 +138,10 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
   int64_t num_items = plan_items(
       exec, runs, [](const PlannedRun& run) { return run.run->expert->gate.shape[0]; },
       [](const PlannedRun& run) {  // an item writes whole blocks of the hidden rows
-        const Expert& expert = *run.run->expert;
-        return std::lcm(std::max(gemm_column_tile(expert.gate.format), gemm_column_tile(expert.up.format)),
-                        static_cast<int64_t>(format_info(run.hidden_format).block_elems));
+        const ColumnCut gate = column_cut(run.run->num_rows, run.run->expert->gate.format);
+        const ColumnCut up = column_cut(run.run->num_rows, run.run->expert->up.format);
+        const int64_t block = format_info(run.hidden_format).block_elems;
+        return ColumnCut{std::lcm(std::max(gate.tile, up.tile), block), std::max(gate.most, up.most)};
       });
   int64_t widest = 0;
   for (const PlannedRun& run : runs) widest = std::max(widest, run.block);
@@ -159,7 +160,7 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
 
   num_items = plan_items(
       exec, runs, [](const PlannedRun& run) { return run.run->expert->down.shape[0]; },
-      [](const PlannedRun& run) { return gemm_column_tile(run.run->expert->down.format); });
+      [](const PlannedRun& run) { return column_cut(run.run->num_rows, run.run->expert->down.format); });
   exec.pool.run(num_items, [&](int64_t item, int worker) {
     const PlannedRun& run = run_of_item(runs, item);
     const View& down = run.run->expert->down;

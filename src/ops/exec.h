@@ -31,7 +31,8 @@ inline WeightRef weight_ref(const View& view) {
           .row_bytes = view.row_bytes,
           .format = view.format,
           .scales = view.scales,
-          .scale_row_bytes = view.scale_row_bytes};
+          .scale_row_bytes = view.scale_row_bytes,
+          .packed = view.packed};
 }
 
 }  // namespace moxie

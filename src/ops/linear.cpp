@@ -9,11 +9,15 @@ constexpr int64_t kItemsPerThread = 8;
 
 }  // namespace
 
-int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs, int64_t tile) {
+ColumnCut column_cut(int64_t num_rows, FormatId weight) {
+  return {gemm_column_tile(weight), gemm_column_block(num_rows, weight)};
+}
+
+int64_t column_block(const Exec& exec, int64_t num_columns, int64_t num_jobs, ColumnCut cut) {
   const int64_t items = std::max<int64_t>(1, kItemsPerThread * exec.pool.size() / num_jobs);
   const int64_t block = (num_columns + items - 1) / items;
-  const int64_t most = std::max(tile, gemm_column_block(num_rows) / tile * tile);
-  return std::clamp((block + tile - 1) / tile * tile, tile, most);
+  const int64_t most = std::max(cut.tile, cut.most / cut.tile * cut.tile);
+  return std::clamp((block + cut.tile - 1) / cut.tile * cut.tile, cut.tile, most);
 }
 
 Rows::Encoded Rows::as(Exec& exec, FormatId format) {
@@ -47,7 +51,7 @@ void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact) {
     const View& w = jobs[i].w;
     MOXIE_CHECK(w.shape.rank() == 2 && w.shape[1] == x.k());
     const int64_t block =
-        column_block(exec, x.num_rows(), w.shape[0], static_cast<int64_t>(jobs.size()), gemm_column_tile(w.format));
+        column_block(exec, w.shape[0], static_cast<int64_t>(jobs.size()), column_cut(x.num_rows(), w.format));
     const FormatId format = exact ? FormatId::f32 : exec.kernels.activation_format(w.format);
     parts[i] = {&jobs[i], format, x.as(exec, format), block, num_items};
     num_items += (w.shape[0] + block - 1) / block;

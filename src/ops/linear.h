@@ -49,8 +49,16 @@ struct LinearJob {
 /// format (the router: its ties decide experts).
 void linear(Exec& exec, Rows& x, std::span<const LinearJob> jobs, bool exact = false);
 
-/// Columns that one work item computes when `num_jobs` products of num_rows x num_columns share a parallel region:
-/// multiples of `tile`, several items a thread, at most what the kernels like.
-int64_t column_block(const Exec& exec, int64_t num_rows, int64_t num_columns, int64_t num_jobs, int64_t tile);
+/// How the columns of a product may be cut: in multiples of `tile`, at most `most` a piece.
+struct ColumnCut {
+  int64_t tile, most;
+};
+
+/// What the kernels like for num_rows rows and a weight of that format.
+ColumnCut column_cut(int64_t num_rows, FormatId weight);
+
+/// Columns that one work item computes when `num_jobs` products with num_columns columns share a parallel region:
+/// several items a thread.
+int64_t column_block(const Exec& exec, int64_t num_columns, int64_t num_jobs, ColumnCut cut);
 
 }  // namespace moxie

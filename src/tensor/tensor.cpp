@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "format/packed.h"
+
 namespace moxie {
 
 int64_t Shape::num_elems() const {
@@ -27,6 +29,7 @@ int64_t View::num_bytes() const {
 
 View View::rows(int64_t begin, int64_t end) const {
   MOXIE_CHECK(shape.rank() == 2 && 0 <= begin && begin <= end && end <= shape[0]);
+  MOXIE_CHECK(!packed || (begin % kPackedRows == 0 && end % kPackedRows == 0));
   View view = *this;
   view.shape = {end - begin, shape[1]};
   view.data = static_cast<const char*>(data) + begin * row_bytes;
@@ -39,6 +42,7 @@ View View::operator[](int64_t index) const {
   View view = *this;
   view.shape = Shape(shape.dims().subspan(1));
   const int64_t rows_each = view.num_rows();
+  MOXIE_CHECK(!packed || rows_each % kPackedRows == 0);
   view.data = static_cast<const char*>(data) + index * rows_each * row_bytes;
   if (scales != nullptr) view.scales = static_cast<const char*>(scales) + index * rows_each * scale_row_bytes;
   return view;

@@ -42,6 +42,7 @@ class Shape {
 
 /// Elements of one format at an address: rows of the last dimension, `row_bytes` apart, read only.
 /// `scales` stands beside `data` for formats that keep them apart (mxfp4: one e8m0 byte a block, row after row).
+/// `packed`: rows stand in groups of 32 (format/packed.h), so that a row alone has no address.
 struct View {
   const void* data = nullptr;
   FormatId format = FormatId::f32;
@@ -49,6 +50,7 @@ struct View {
   int64_t row_bytes = 0;
   const void* scales = nullptr;
   int64_t scale_row_bytes = 0;
+  bool packed = false;
 
   bool empty() const { return data == nullptr; }
   int64_t num_rows() const { return shape.back() == 0 ? 0 : shape.num_elems() / shape.back(); }

@@ -104,6 +104,25 @@ TEST(Gemm, gathers_rows_and_takes_any_range_of_columns) {
   }
 }
 
+TEST(Gemm, gives_packed_rows_the_bits_of_plain_ones) {
+  std::vector<const KernelSet*> sets = fast_sets();
+  sets.push_back(&ref());
+  for (const KernelSet* set : sets) {
+    for (FormatId format : kFormats) {
+      if (!can_pack(format)) continue;
+      for (int64_t rows : {1, 2, 3, 7, 13, 40}) {
+        Product product({.format = format, .num_x_rows = rows, .n = 96, .k = whole_blocks(format, 32 * 13)}, 8);
+        const std::vector<float> all = product.run(*set, {}, 0, 96), some = product.run(*set, {}, 32, 96);
+        const std::vector<float> exact = product.run(*set, {}, 32, 64, FormatId::f32);
+        product.pack();
+        EXPECT_EQ(product.run(*set, {}, 0, 96), all) << set->name << " " << format_name(format) << " " << rows;
+        EXPECT_EQ(product.run(*set, {}, 32, 96), some) << set->name << " " << format_name(format) << " " << rows;
+        EXPECT_EQ(product.run(*set, {}, 32, 64, FormatId::f32), exact) << set->name << " " << format_name(format);
+      }
+    }
+  }
+}
+
 TEST(Gemm, carries_infinities_and_nans_to_their_outputs_only) {
   for (const KernelSet* set : fast_sets()) {
     for (int64_t rows : {3, 12}) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "format/block.h"
+#include "format/packed.h"
 #include "kernels/support.h"
 
 namespace moxie::test {
@@ -57,7 +58,22 @@ class Product {
   std::vector<float>& x() { return x_; }
   char* w_row(int64_t n) { return w_->data() + n * row_bytes_; }
 
+  /// From here on run() takes the weights as packed rows; n must be a multiple of 32.
+  void pack() {
+    packed_ = std::make_unique<GuardedBytes>(shape_.n * row_bytes(shape_.format, shape_.k));
+    for (int64_t n = 0; n < shape_.n; n += kPackedRows) {
+      pack_rows(shape_.format, w_row(n), row_bytes_, shape_.k,
+                packed_->data() + n * row_bytes(shape_.format, shape_.k));
+    }
+  }
+
   WeightRef weights() const {
+    if (packed_) {
+      return {.data = packed_->data(),
+              .row_bytes = row_bytes(shape_.format, shape_.k),
+              .format = shape_.format,
+              .packed = true};
+    }
     return {.data = w_->data(),
             .row_bytes = row_bytes_,
             .format = shape_.format,
@@ -159,7 +175,7 @@ class Product {
   ProductShape shape_;
   Random random_;
   int64_t row_bytes_ = 0, scale_row_bytes_ = 0;
-  std::unique_ptr<GuardedBytes> w_, scales_;
+  std::unique_ptr<GuardedBytes> w_, scales_, packed_;
   std::vector<float> x_, bias_;
 };
 

@@ -142,12 +142,12 @@ TEST(Linear, blocks_of_columns_cover_every_width_with_whole_tiles) {
     for (const int64_t jobs : {1, 3, 128}) {
       for (const int64_t n : {1, 24, 25, 100, 1536, 151936}) {
         for (const int64_t rows : {1, 512}) {
-          const int64_t block = column_block(stage.exec, rows, n, jobs, 24);
-          EXPECT_TRUE(block >= 24 && block <= gemm_column_block(rows) && block % 24 == 0) << block;
+          const int64_t block = column_block(stage.exec, n, jobs, column_cut(rows, FormatId::f32));
+          EXPECT_TRUE(block >= 24 && block <= gemm_column_block(rows, FormatId::f32) && block % 24 == 0) << block;
         }
       }
     }
-    const int64_t block = column_block(stage.exec, 512, 4096, 1, 24);
+    const int64_t block = column_block(stage.exec, 4096, 1, column_cut(512, FormatId::f32));
     EXPECT_GE((4096 + block - 1) / block, threads);  // no thread goes without
   }
 }

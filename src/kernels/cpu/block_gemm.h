@@ -68,14 +68,12 @@ inline void store_y(const PanelTurn& turn, float* y, int g, __m512 v) {
 /// What the mins of a super-block take from a row: sum over sub-blocks of min * (sum of x).
 template <class Unpack>
 V min_sum(const BlockPanel& panel, const X8Block256& x, int g) {
-  constexpr int kPairs = 128 / Unpack::kSub, kSums = Unpack::kSub / 16;  // sums of x a sub-block
+  constexpr int kPairs = 128 / Unpack::kSub;
+  const auto* sums = reinterpret_cast<const char*>(Unpack::kSub == 16 ? x.sums : x.double_sums);
   V sum = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int p = 0; p < kPairs; ++p) {
-    const int16_t* s = x.sums + 2 * p * kSums;
-    const int low = kSums == 1 ? s[0] : s[0] + s[1], high = kSums == 1 ? s[1] : s[2] + s[3];
-    const V pair = _mm512_set1_epi32(static_cast<int32_t>((low & 0xffff) | static_cast<uint32_t>(high) << 16));
-    sum = _mm512_dpwssd_epi32(sum, _mm512_load_si512(&panel.min[p][16 * g]), pair);
+    sum = _mm512_dpwssd_epi32(sum, _mm512_load_si512(&panel.min[p][16 * g]), broadcast(sums + 4 * p));
   }
   return sum;
 }
@@ -96,12 +94,7 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       q[r] = reinterpret_cast<const char*>(x[r]->q) + Unpack::kSub * sub;
-      int offset = 0;
-      if constexpr (Unpack::kOffset != 0) {
-        const int16_t* sums = x[r]->sums + sub * (Unpack::kSub / 16);
-        offset = -Unpack::kOffset * (Unpack::kSub == 16 ? sums[0] : sums[0] + sums[1]);
-      }
-      sum[r][0] = sum[r][1] = _mm512_set1_epi32(offset);
+      sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     }
     multiply_steps<kRows, kSteps>(panel, kSteps * sub, q, sum);
     const V scale0 = _mm512_load_si512(&panel.scale[sub][0]), scale1 = _mm512_load_si512(&panel.scale[sub][16]);
@@ -117,12 +110,16 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
 #pragma GCC unroll 2
     for (int g = 0; g < 2; ++g) {
       const __m512 scale = _mm512_mul_ps(_mm512_load_ps(&panel.d[0][16 * g]), dx);
-      __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[r][g]), scale, load_y(turn, rows.y[r], g));
+      const V mins = min_sum<Unpack>(panel, *x[r], g);
+      const __m512 before = load_y(turn, rows.y[r], g);
       if constexpr (Unpack::kMin) {
+        const __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[r][g]), scale, before);
         const __m512 min_scale = _mm512_mul_ps(_mm512_load_ps(&panel.m[0][16 * g]), dx);
-        y = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(min_sum<Unpack>(panel, *x[r], g)), min_scale, y);
+        store_y(turn, rows.y[r], g, _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins), min_scale, y));
+      } else {  // kOffset, exact in integers
+        const V integers = _mm512_sub_epi32(total[r][g], mins);
+        store_y(turn, rows.y[r], g, _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, before));
       }
-      store_y(turn, rows.y[r], g, y);
     }
   }
 }
@@ -145,7 +142,7 @@ void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const
     for (int r = 0; r < kRows; ++r) {
       x[r] = reinterpret_cast<const X8Block32*>(rows.x[r]) + b;
       q[r] = reinterpret_cast<const char*>(x[r]->q);
-      sum[r][0] = sum[r][1] = _mm512_set1_epi32(-Unpack::kOffset * x[r]->sum);
+      sum[r][0] = sum[r][1] = _mm512_mullo_epi32(broadcast(&x[r]->sum), _mm512_set1_epi32(-Unpack::kOffset));
     }
     multiply_steps<kRows, 8>(panel, 8 * b, q, sum);
     const __m512 d0 = _mm512_load_ps(&panel.d[b][0]), d1 = _mm512_load_ps(&panel.d[b][16]);
@@ -203,9 +200,10 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
 }
 
 inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
+inline constexpr int64_t kPrefetchBytes = 8192;     // how far ahead packed rows are asked for
 
 /// The blocks of a panel where they lie; where w has fewer rows or blocks than a panel, a copy at `spare`.
-inline BlockRows panel_rows(const GemmArgs& args, int64_t n, int64_t columns, int64_t offset, int64_t bytes, bool whole,
+inline PlainRows panel_rows(const GemmArgs& args, int64_t n, int64_t columns, int64_t offset, int64_t bytes, bool whole,
                             char* spare) {
   const char* first = w_row(args, n).data + offset;
   if (columns == kPanelRows && whole) return {first, args.w.row_bytes};
@@ -215,30 +213,47 @@ inline BlockRows panel_rows(const GemmArgs& args, int64_t n, int64_t columns, in
   return {spare, kMostPanelBytes};
 }
 
+/// Fills the panel with `count` blocks from block `first` on of columns n ..
+template <class Unpack>
+void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first, int count, char* spare,
+                BlockPanel& panel) {
+  constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
+  const int64_t block_bytes = format_info(args.w.format).block_bytes;
+  if constexpr (Unpack::kCanPack) {
+    if (args.w.packed) {
+      const char* block = w_row(args, n).data + kPanelRows * block_bytes * first;
+      panel.next = block + kPrefetchBytes;
+      Unpack::group(PackedRows{block}, count, panel, 0);
+      Unpack::group(PackedRows{block + kGroupRows * block_bytes}, count, panel, 1);
+      return;
+    }
+  }
+  const int64_t num_panels = ceil_div(args.k / Unpack::kBlockElems, kPanelBlocks);
+  panel.next = w_row(args, min_of(n + kPanelRows, args.n_end - 1)).data +
+               first / kPanelBlocks * (kPanelRows * args.w.row_bytes / num_panels);
+  const PlainRows rows =
+      panel_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
+  Unpack::group(rows, count, panel, 0);
+  if (columns > kGroupRows) Unpack::group(PlainRows{rows.row(kGroupRows), rows.stride}, count, panel, 1);
+}
+
 template <class Unpack>
 void block_gemm(const GemmArgs& args) {
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
   std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
-  const int64_t num_blocks = args.k / Unpack::kBlockElems, block_bytes = format_info(args.w.format).block_bytes;
-  const int64_t num_panels = ceil_div(num_blocks, kPanelBlocks);
+  const int64_t num_blocks = args.k / Unpack::kBlockElems;
   for (int64_t n = args.n_begin; n < args.n_end; n += kPanelRows) {
     const int64_t columns = min_of(kPanelRows, args.n_end - n);
     PanelTurn turn{};
     turn.mask[0] = static_cast<__mmask16>((1u << min_of(columns, 16)) - 1);
     turn.mask[1] = columns > 16 ? static_cast<__mmask16>((1u << (columns - 16)) - 1) : __mmask16{0};
-    for (int64_t p = 0; p < num_panels; ++p) {
-      const int64_t first = p * kPanelBlocks;
+    for (int64_t first = 0; first < num_blocks; first += kPanelBlocks) {
       const int count = static_cast<int>(min_of(kPanelBlocks, num_blocks - first));
-      panel.next =
-          w_row(args, min_of(n + kPanelRows, args.n_end - 1)).data + p * (kPanelRows * args.w.row_bytes / num_panels);
-      const BlockRows rows =
-          panel_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
-      Unpack::group(rows, count, panel, 0);
-      if (columns > kGroupRows) Unpack::group({rows.row(kGroupRows), rows.stride}, count, panel, 1);
-      turn.first = p == 0;
-      turn.bias = p + 1 == num_panels && args.bias != nullptr ? args.bias + n : nullptr;
+      fill_panel<Unpack>(args, n, columns, first, count, spare, panel);
+      turn.first = first == 0;
+      turn.bias = first + count == num_blocks && args.bias != nullptr ? args.bias + n : nullptr;
       block_rows<Unpack>(args, panel, n, first, count, turn);
     }
   }
@@ -316,6 +331,7 @@ void encode_x8(const float* x, Block* out) {
     out->sum = sums[0] + sums[1];
   } else {
     for (int i = 0; i < kElems / 16; ++i) out->sums[i] = static_cast<int16_t>(sums[i]);
+    for (int i = 0; i < kElems / 32; ++i) out->double_sums[i] = static_cast<int16_t>(sums[2 * i] + sums[2 * i + 1]);
   }
 }
 

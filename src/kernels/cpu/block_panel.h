@@ -1,8 +1,9 @@
 // Panels of block-format weights: 32 rows of w over at most 256 k as unsigned bytes in the order in which an integer
 // product reads them, lanes owning rows; scales beside. What a format's bytes mean stands in block_unpack.h.
 //
-// A row's bytes go through a transpose of 16 rows x 16 dwords as they lie in the file; nibbles and high bits are taken
-// apart after it, so unpacking costs a few instructions for 64 weights.
+// Plain rows go through a transpose of 16 rows x 16 dwords as they lie in the file; nibbles and high bits are taken
+// apart after it, so unpacking costs a few instructions for 64 weights. Packed rows (format/packed.h) need no
+// transpose.
 #pragma once
 
 #include <immintrin.h>
@@ -21,17 +22,23 @@ inline constexpr int kPanelRows = 32, kPanelK = 256, kGroupRows = 16;
 struct alignas(64) BlockPanel {
   uint8_t values[kPanelK / 4][kPanelRows][4];
   int32_t scale[16][kPanelRows];  // of a sub-block (super-blocks)
-  int32_t min[8][kPanelRows];     // of two sub-blocks, int16 each, the lower one first
+  int32_t min[8][kPanelRows];     // of two sub-blocks, int16 each, the lower one first; or scale * kOffset
   float d[8][kPanelRows];         // super-blocks: d[0]; else of each block of 32
   float m[8][kPanelRows];         // super-blocks: m[0] = dmin; else what is added a block
   const char* next;               // bytes that a later panel needs: a line of them is asked for with each step stored
 };
 
 /// Where the blocks of 16 rows lie.
-struct BlockRows {
+struct PlainRows {
   const char* first;
   int64_t stride;
   const char* row(int r) const { return first + r * stride; }
+};
+
+/// The same of 16 packed rows, half of a packed block; of blocks of 32, those that follow stand 2 x 16 blocks apart.
+struct PackedRows {
+  const char* half;
+  const char* at(int64_t offset) const { return half + kGroupRows * offset; }
 };
 
 using V = __m512i;
@@ -51,14 +58,14 @@ inline void transpose(V (&v)[16]) {
 }
 
 /// out[i], lane r: dword i of the 64 bytes at `offset` of row r.
-inline void load_dwords(const BlockRows& rows, int64_t offset, V (&out)[16]) {
+inline void load_dwords(const PlainRows& rows, int64_t offset, V (&out)[16]) {
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) out[r] = _mm512_loadu_si512(rows.row(r) + offset);
   transpose(out);
 }
 
 /// The same of two runs of 32 bytes each.
-inline void load_dwords(const BlockRows& rows, int64_t first, int64_t second, V (&out)[16]) {
+inline void load_dwords(const PlainRows& rows, int64_t first, int64_t second, V (&out)[16]) {
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) {
     const auto load = [&](int64_t at) {
@@ -70,7 +77,7 @@ inline void load_dwords(const BlockRows& rows, int64_t first, int64_t second, V 
 }
 
 /// The same of 16 bytes: out[i], lane r: dword i of the bytes at `offset` of row r.
-inline void load_four_dwords(const BlockRows& rows, int64_t offset, V (&out)[4]) {
+inline void load_four_dwords(const PlainRows& rows, int64_t offset, V (&out)[4]) {
   V v[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
@@ -88,6 +95,22 @@ inline void load_four_dwords(const BlockRows& rows, int64_t offset, V (&out)[4])
   out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
+inline void load_dwords(const PackedRows& rows, int64_t offset, V (&out)[16]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) out[i] = _mm512_loadu_si512(rows.at(offset + 4 * i));
+}
+inline void load_dwords(const PackedRows& rows, int64_t first, int64_t second, V (&out)[16]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    out[i] = _mm512_loadu_si512(rows.at(first + 4 * i));
+    out[8 + i] = _mm512_loadu_si512(rows.at(second + 4 * i));
+  }
+}
+inline void load_four_dwords(const PackedRows& rows, int64_t offset, V (&out)[4]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) out[i] = _mm512_loadu_si512(rows.at(offset + 4 * i));
+}
+
 /// The f16 in the low half of each dword.
 inline __m512 low_halves(V v) {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
@@ -97,10 +120,21 @@ inline __m512 high_halves(V v) {
 }
 
 /// The dword at `offset` of each row.
-inline V gather_dwords(const BlockRows& rows, int64_t offset) {
+inline V dwords_at(const PackedRows& rows, int64_t offset) {
+  return _mm512_loadu_si512(rows.at(offset));
+}
+inline V dwords_at(const PlainRows& rows, int64_t offset) {
   const V lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const V index = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int32_t>(rows.stride)));
   return _mm512_i32gather_epi32(index, rows.first + offset, 1);
+}
+
+/// The f16 that ends a block, at `offset` of each row.
+inline __m512 last_halves(const PackedRows& rows, int64_t offset) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.at(offset))));
+}
+inline __m512 last_halves(const PlainRows& rows, int64_t offset) {
+  return high_halves(dwords_at(rows, offset - 2));  // nothing beyond the block is read
 }
 
 inline V nibbles(V v) {

@@ -10,7 +10,8 @@ namespace {
 // ---- super-blocks of 256: kSub elements a sub-block; x = d scale (value - kOffset) - dmin min ----
 
 /// The 6-bit scales and mins of q4_k and q5_k, and d and dmin: the first 16 bytes of a block.
-inline void unpack_scales_k4(const BlockRows& rows, BlockPanel& panel, int group) {
+template <class Rows>
+void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
   V head[4];
   load_four_dwords(rows, 0, head);
   const int at = kGroupRows * group;
@@ -34,8 +35,9 @@ inline void unpack_scales_k4(const BlockRows& rows, BlockPanel& panel, int group
 
 struct UnpackQ4K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = true, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scales_k4(rows, panel, group);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
@@ -53,8 +55,9 @@ struct UnpackQ4K {
 
 struct UnpackQ5K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = true, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scales_k4(rows, panel, group);
     V high[16];  // dwords 0 .. 7: bit s of byte l belongs to element l of sub-block s
     load_dwords(rows, 16, 16, high);
@@ -75,7 +78,8 @@ struct UnpackQ5K {
 };
 
 /// 16 scales as int8 at `offset`, `less` taken from each.
-inline void unpack_scale_bytes(const BlockRows& rows, int64_t offset, BlockPanel& panel, int group) {
+template <class Rows>
+void unpack_scale_bytes(const Rows& rows, int64_t offset, BlockPanel& panel, int group) {
   V bytes[4];
   load_four_dwords(rows, offset, bytes);
 #pragma GCC unroll 16
@@ -85,12 +89,29 @@ inline void unpack_scale_bytes(const BlockRows& rows, int64_t offset, BlockPanel
   }
 }
 
+/// What kOffset adds to every value of a sub-block, taken off as a min: scale * kOffset, which an int16 holds.
+template <int kSub, int kOffset>
+void offset_as_min(BlockPanel& panel, int group) {
+  constexpr int kPairs = 128 / kSub;
+  const auto times_offset = [&](int sub) {
+    return _mm512_mullo_epi32(_mm512_load_si512(&panel.scale[sub][kGroupRows * group]), _mm512_set1_epi32(kOffset));
+  };
+#pragma GCC unroll 8
+  for (int p = 0; p < kPairs; ++p) {
+    const V pair =
+        _mm512_mask_blend_epi16(0xaaaaaaaa, times_offset(2 * p), _mm512_slli_epi32(times_offset(2 * p + 1), 16));
+    _mm512_store_si512(&panel.min[p][kGroupRows * group], pair);
+  }
+}
+
 struct UnpackQ6K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = false, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scale_bytes(rows, 192, panel, group);
-    _mm512_store_ps(&panel.d[0][kGroupRows * group], high_halves(gather_dwords(rows, 206)));
+    offset_as_min<kSub, kOffset>(panel, group);
+    _mm512_store_ps(&panel.d[0][kGroupRows * group], last_halves(rows, 208));
     V high[16];
     load_dwords(rows, 128, high);
 #pragma GCC unroll 2
@@ -112,8 +133,9 @@ struct UnpackQ6K {
 
 struct UnpackQ2K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 0;
-  static constexpr bool kMin = true;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = true, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
     V bytes[4];  // of a sub-block: scale in the low nibble, min in the high one
     load_four_dwords(rows, 0, bytes);
@@ -126,7 +148,7 @@ struct UnpackQ2K {
       const V high_min = _mm512_slli_epi32(dword_bits(pair, bit + 12, 4), 16);
       _mm512_store_si512(&panel.min[p][at], _mm512_or_si512(dword_bits(pair, bit + 4, 4), high_min));
     }
-    const V scales = gather_dwords(rows, 80);
+    const V scales = dwords_at(rows, 80);
     _mm512_store_ps(&panel.d[0][at], low_halves(scales));
     _mm512_store_ps(&panel.m[0][at], high_halves(scales));
     V q[16];
@@ -141,23 +163,19 @@ struct UnpackQ2K {
 
 struct UnpackQ3K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 4;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = false, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
-    V tail[4];  // bytes 94 .. 109: two others, 12 of scales, d
-    load_four_dwords(rows, 94, tail);
-    _mm512_store_ps(&panel.d[0][at], high_halves(tail[3]));
-    V bits[3];
-#pragma GCC unroll 4
-    for (int i = 0; i < 3; ++i) {
-      bits[i] = _mm512_or_si512(_mm512_srli_epi32(tail[i], 16), _mm512_slli_epi32(tail[i + 1], 16));
-    }
+    _mm512_store_ps(&panel.d[0][at], last_halves(rows, 108));
+    const V bits[3] = {dwords_at(rows, 96), dwords_at(rows, 100), dwords_at(rows, 104)};
 #pragma GCC unroll 16
     for (int s = 0; s < 16; ++s) {
       const V low = dword_bits(bits[s % 8 / 4], 8 * (s % 4) + (s < 8 ? 0 : 4), 4);
       const V high = _mm512_slli_epi32(dword_bits(bits[2], 8 * (s % 4) + 2 * (s / 4), 2), 4);
       _mm512_store_si512(&panel.scale[s][at], _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32)));
     }
+    offset_as_min<kSub, kOffset>(panel, group);
     V high[16], q[16];  // high, dwords 0 .. 7: bit 4 h + j of byte l
     load_dwords(rows, 0, 0, high);
     load_dwords(rows, 32, q);
@@ -181,8 +199,9 @@ inline V look_up(const int8_t (&table)[16], V index) {
 
 struct UnpackIq4Xs {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 128;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = false, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
     V head[4];
     load_four_dwords(rows, 0, head);
@@ -193,6 +212,7 @@ struct UnpackIq4Xs {
       const V scale = _mm512_or_si512(dword_bits(head[1], 4 * s, 4), high);
       _mm512_store_si512(&panel.scale[s][at], _mm512_sub_epi32(scale, _mm512_set1_epi32(32)));
     }
+    offset_as_min<kSub, kOffset>(panel, group);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       V q[16];
@@ -207,13 +227,13 @@ struct UnpackIq4Xs {
   }
 };
 
-// ---- blocks of 32: x = d (value - kOffset) + m; 8 blocks can be read, `count` of them are meant ----
+// ---- blocks of 32: x = d (value - kOffset) + m; of plain rows 8 blocks can be read, `count` of them are meant ----
 
 /// The dwords of 8 blocks of kBytes each, lanes owning rows; a block may begin anywhere in a dword.
 template <int kBytes>
 struct EightBlocks {
   static constexpr int kDwords = 8 * kBytes / 4;
-  explicit EightBlocks(const BlockRows& rows) {
+  EightBlocks(const PlainRows& rows, int) {
 #pragma GCC unroll 4
     for (int i = 0; i + 16 <= kDwords; i += 16) {
       V v[16];
@@ -229,6 +249,11 @@ struct EightBlocks {
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k) dword[first + k] = v[k];
     }
+  }
+  template <class Body>
+  [[gnu::always_inline]] void each(const Body& body) const {
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) body(b);
   }
   /// The dword at `offset` of a block.
   V at(int block, int offset) const {
@@ -248,20 +273,49 @@ struct EightBlocks {
   V dword[kDwords];
 };
 
+/// The same of packed rows, where the dwords stand ready.
+template <int kBytes>
+struct PackedBlocks {
+  PackedBlocks(const PackedRows& packed, int count) : rows(packed), num_blocks(count) {}
+  template <class Body>
+  [[gnu::always_inline]] void each(const Body& body) const {
+    for (int b = 0; b < num_blocks; ++b) body(b);
+  }
+  const char* address(int block, int offset) const { return rows.at(2 * block * kBytes + offset); }
+  V at(int block, int offset) const { return _mm512_loadu_si512(address(block, offset)); }
+  V byte_at(int block) const {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(address(block, 0))));
+  }
+  __m512 half(int block, int offset) const {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(address(block, offset))));
+  }
+  PackedRows rows;
+  int num_blocks;
+};
+
+template <int kBytes>
+EightBlocks<kBytes> blocks_of(const PlainRows& rows, int count) {
+  return {rows, count};
+}
+template <int kBytes>
+PackedBlocks<kBytes> blocks_of(const PackedRows& rows, int count) {
+  return {rows, count};
+}
+
 struct UnpackQ80 {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
-    const EightBlocks<kBytes> blocks(rows);
+  static constexpr bool kMin = false, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
+    const auto blocks = blocks_of<kBytes>(rows, count);
     const V flip = _mm512_set1_epi8(static_cast<char>(0x80));
-#pragma GCC unroll 8
-    for (int b = 0; b < 8; ++b) {
+    blocks.each([&](int b) __attribute__((always_inline)) {
       _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
 #pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) {
         store_step(panel, 8 * b + i, group, _mm512_xor_si512(blocks.at(b, 2 + 4 * i), flip));
       }
-    }
+    });
   }
 };
 
@@ -270,11 +324,11 @@ template <bool kWithM, bool kWithHigh>
 struct UnpackQ45 {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = kWithM;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
-    const EightBlocks<kBytes> blocks(rows);
-#pragma GCC unroll 8
-    for (int b = 0; b < 8; ++b) {
+  static constexpr bool kMin = kWithM, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
+    const auto blocks = blocks_of<kBytes>(rows, count);
+    blocks.each([&](int b) __attribute__((always_inline)) {
       _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
       if constexpr (kWithM) _mm512_store_ps(&panel.m[b][kGroupRows * group], blocks.half(b, 2));
       const V high = kWithHigh ? blocks.at(b, kHighAt) : _mm512_setzero_si512();
@@ -289,7 +343,7 @@ struct UnpackQ45 {
         store_step(panel, 8 * b + i, group, low);
         store_step(panel, 8 * b + 4 + i, group, up);
       }
-    }
+    });
   }
 
  private:
@@ -306,12 +360,12 @@ struct UnpackQ45 {
 template <bool kMx>
 struct UnpackTable {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = false, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto& table = kMx ? kE2m1Doubled : kIq4Values;
-    const EightBlocks<kBytes> blocks(rows);
-#pragma GCC unroll 8
-    for (int b = 0; b < 8; ++b) {
+    const auto blocks = blocks_of<kBytes>(rows, count);
+    blocks.each([&](int b) __attribute__((always_inline)) {
       _mm512_store_ps(&panel.d[b][kGroupRows * group], kMx ? power(blocks.byte_at(b)) : blocks.half(b, 0));
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
@@ -319,7 +373,7 @@ struct UnpackTable {
         store_step(panel, 8 * b + i, group, look_up<kOffset>(table, nibbles(q)));
         store_step(panel, 8 * b + 4 + i, group, look_up<kOffset>(table, nibbles(_mm512_srli_epi32(q, 4))));
       }
-    }
+    });
   }
 
  private:

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "format/codebooks.h"
-#include "kernels/cpu/block_panel.h"
+#include "kernels/cpu/block_unpack.h"
 
 namespace moxie::cpu {
 namespace {
@@ -106,16 +106,17 @@ struct Iq3S {
 template <class Format>
 struct UnpackGrid {
   static constexpr int kBlockElems = 256, kSub = Format::kSub, kOffset = 128;
-  static constexpr bool kMin = false;
-  static void group(const BlockRows& rows, int, BlockPanel& panel, int group) {
+  static constexpr bool kMin = false, kCanPack = false;
+  static void group(const PlainRows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
-    const __m512 d = low_halves(gather_dwords(rows, 0));
+    const __m512 d = low_halves(dwords_at(rows, 0));
     _mm512_store_ps(&panel.d[0][at], _mm512_mul_ps(d, _mm512_set1_ps(Format::kUnit)));
     GridRow row[kGroupRows];
     for (int r = 0; r < kGroupRows; ++r) {
       Format::read(reinterpret_cast<const uint8_t*>(rows.row(r)), row[r]);
       for (int s = 0; s < 256 / kSub; ++s) panel.scale[s][at + r] = row[r].scale[s];
     }
+    offset_as_min<kSub, kOffset>(panel, group);
     const V offset = _mm512_set1_epi8(static_cast<char>(kOffset));
     for (int part = 0; part < 4; ++part) {
       V v[16];

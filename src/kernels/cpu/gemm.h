@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "format/block.h"
+#include "format/packed.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/kernels.h"
 
@@ -372,7 +373,12 @@ void gemm_decoded(const GemmArgs& args) {
   for (int64_t n = args.n_begin; n < args.n_end; n += columns) {
     part.n_end = min_of(columns, args.n_end - n);
     for (int64_t c = 0; c < part.n_end; ++c) {
-      decode_blocks(args.w.format, w_row(args, n + c).data, args.k, decoded + c * args.k);
+      if (args.w.packed) {
+        const int64_t first = (n + c) / kPackedRows * kPackedRows;
+        decode_packed_row(args.w.format, w_row(args, first).data, n + c - first, args.k, decoded + c * args.k);
+      } else {
+        decode_blocks(args.w.format, w_row(args, n + c).data, args.k, decoded + c * args.k);
+      }
     }
     part.bias = args.bias == nullptr ? nullptr : args.bias + n;
     part.y = args.y + n - args.n_begin;

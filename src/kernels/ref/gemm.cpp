@@ -3,6 +3,7 @@
 
 #include "format/block.h"
 #include "format/codec.h"
+#include "format/packed.h"
 #include "kernels/ref/ref.h"
 
 namespace moxie::ref {
@@ -37,17 +38,26 @@ float element(FormatId format, const void* row, const void* scales, int64_t i) n
   }
 }
 
-// sum_k x[k] w[k] of one row each.
-double product(const float* x, FormatId format, const void* w, const void* scales, int64_t k) noexcept {
+// sum_k x[k] w[n, k].
+double product(const float* x, const WeightRef& weight, int64_t n, int64_t k) noexcept {
+  const FormatId format = weight.format;
+  const void* w = at(weight.data, n * weight.row_bytes);
   double sum = 0;
   if (!is_block_format(format)) {
+    const void* scales = weight.scales == nullptr ? nullptr : at(weight.scales, n * weight.scale_row_bytes);
     for (int64_t i = 0; i < k; ++i) sum += static_cast<double>(load<float>(x, i)) * element(format, w, scales, i);
     return sum;
   }
   const FormatInfo& info = format_info(format);
+  const int64_t row = weight.packed ? n % kPackedRows : 0;
   float block[256];
   for (int64_t i = 0; i < k; i += info.block_elems) {
-    decode_blocks(format, at(w, i / info.block_elems * info.block_bytes), info.block_elems, block);
+    if (weight.packed) {
+      const int64_t packed = (n - row) * weight.row_bytes + i / info.block_elems * kPackedRows * info.block_bytes;
+      decode_packed_row(format, at(weight.data, packed), row, info.block_elems, block);
+    } else {
+      decode_blocks(format, at(w, i / info.block_elems * info.block_bytes), info.block_elems, block);
+    }
     for (int64_t j = 0; j < info.block_elems; ++j) sum += static_cast<double>(load<float>(x, i + j)) * block[j];
   }
   return sum;
@@ -83,9 +93,7 @@ void gemm(const GemmArgs& args) noexcept {
   for (int64_t m = 0; m < args.num_rows; ++m) {
     const void* x = at(args.x, (args.x_rows != nullptr ? args.x_rows[m] : m) * args.x_row_bytes);
     for (int64_t n = args.n_begin; n < args.n_end; ++n) {
-      const void* w = at(args.w.data, n * args.w.row_bytes);
-      const void* scales = args.w.scales == nullptr ? nullptr : at(args.w.scales, n * args.w.scale_row_bytes);
-      double sum = product(static_cast<const float*>(x), args.w.format, w, scales, args.k);
+      double sum = product(static_cast<const float*>(x), args.w, n, args.k);
       if (args.bias != nullptr) sum += args.bias[n];
       args.y[m * args.y_stride + n - args.n_begin] = static_cast<float>(sum);
     }
