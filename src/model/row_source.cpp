@@ -58,6 +58,12 @@ bool RowSource::stands_as(FormatId format) const {
   return true;
 }
 
+FormatId RowSource::stored_format() const {
+  const FormatId first = parts_[0].format == FormatId::mxfp4 ? FormatId::mxfp4_block : parts_[0].format;
+  const bool as_one = stride_ > 0 ? format_info(first).block_elems == 1 : stands_as(first);
+  return as_one ? first : FormatId::f32;
+}
+
 void RowSource::copy(FormatId format, int64_t begin, int64_t end, char* out) const {
   MOXIE_CHECK(stands_as(format));
   const int64_t columns = parts_[0].shape.back();
