@@ -42,7 +42,7 @@ FormatOverride read_override(const std::string& text) {
 }
 
 /// What is being written, how fast, and how long it will take: a line that is written over on a terminal, else one
-/// every ten percent.
+/// every ten percent, and none for what is done in a second.
 class Reporter {
  public:
   ~Reporter() {
@@ -52,12 +52,13 @@ class Reporter {
     if (at.doing != doing_) {
       doing_ = at.doing;
       start_ = Clock::now();
-      last_ = {};
+      last_ = start_;
       tenth_ = 0;
     }
     const auto now = Clock::now();
     const int64_t tenth = at.all_bytes == 0 ? 10 : at.done_bytes * 10 / at.all_bytes;
-    const bool due = on_terminal_ ? now - last_ > std::chrono::milliseconds(100) : tenth > tenth_;
+    const bool due =
+        now - last_ > std::chrono::milliseconds(on_terminal_ ? 100 : 1000) && (on_terminal_ || tenth > tenth_);
     if (!due) return;
     last_ = now;
     tenth_ = tenth;
