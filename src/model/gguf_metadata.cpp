@@ -23,7 +23,7 @@ void put_vocabulary(const text::GgufVocabulary& vocabulary, GgufMetadata& metada
   metadata.set_strings("tokenizer.ggml.tokens", vocabulary.tokens);
   if (!vocabulary.scores.empty()) metadata.set_array<float>("tokenizer.ggml.scores", vocabulary.scores);
   metadata.set_array<int32_t>("tokenizer.ggml.token_type", vocabulary.types);
-  if (!vocabulary.merges.empty()) metadata.set_strings("tokenizer.ggml.merges", vocabulary.merges);
+  if (vocabulary.model == "gpt2") metadata.set_strings("tokenizer.ggml.merges", vocabulary.merges);
   for (const auto& [key, id] : vocabulary.ids) {
     metadata.set<uint32_t>("tokenizer.ggml." + key, static_cast<uint32_t>(id));
   }

@@ -90,10 +90,11 @@ std::optional<uint32_t> guessed_file_type(const std::vector<PlannedTensor>& tens
   return mix ? std::optional(mix->file_type) : std::nullopt;
 }
 
+// Both keys, but for those that are there.
 void put_file_type(const GgufPlanOptions& options, GgufPlan& plan) {
   const auto type = options.mix ? std::optional(options.mix->file_type) : guessed_file_type(plan.tensors);
-  if (type) plan.metadata.set<uint32_t>(kFileType, *type);
-  plan.metadata.set<uint32_t>(kQuantizationVersion, 2);
+  if (type && !plan.metadata.has(kFileType)) plan.metadata.set<uint32_t>(kFileType, *type);
+  if (!plan.metadata.has(kQuantizationVersion)) plan.metadata.set<uint32_t>(kQuantizationVersion, 2);
 }
 
 // ---- from a directory ----
@@ -181,9 +182,12 @@ GgufPlan plan_of_file(const ModelSource& source, const GgufPlanOptions& options)
   }
   chooser.finish(plan);
   for (const json::Member& member : file->metadata().members()) {
-    const bool ours = member.key == kFileType || member.key == kQuantizationVersion;
     const bool of_parts = member.key.starts_with("split.") || member.key == "general.alignment";
-    if (!ours && !of_parts) plan.metadata.copy(*file, member.key);
+    if (member.key == kFileType && options.mix) {
+      plan.metadata.set<uint32_t>(kFileType, options.mix->file_type);
+    } else if (!of_parts) {
+      plan.metadata.copy(*file, member.key);
+    }
   }
   put_file_type(options, plan);
   plan.source = std::move(file);
