@@ -197,7 +197,9 @@ void add_convert(CLI::App& app) {
           "PATTERN=FORMAT for tensors whose names fit ('blk.*.ffn_down_exps=q6_k'); the first that fits counts")
       ->allow_extra_args(false);
   verb->add_option("--pre", flags->pre, "tokenizer.ggml.pre to write; without it, the one that splits alike");
-  verb->add_option("-t,--threads", flags->options.threads, "Threads")->check(CLI::Range(1, 1024));
+  verb->add_option("-t,--threads", flags->options.threads, "Threads (default: what the machine gives)")
+      ->envname("MOXIE_THREADS")
+      ->check(CLI::Range(1, 1024));
   verb->add_flag("--force", flags->options.overwrite, "Write over a file that exists");
   verb->add_flag("--no-check", flags->no_check, "Do not run both models to compare their logits");
   verb->add_flag("--json", flags->as_json, "Print one JSON object");

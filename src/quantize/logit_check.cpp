@@ -20,7 +20,8 @@ std::vector<int32_t> ids_for(const ModelSource& source, const ModelSpec& spec) {
   } catch (const Error&) {  // no tokenizer, or one that we do not read: any ids will do
     for (int64_t i = 0; i < kMostTokens; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % spec.vocab_size));
   }
-  if (ids.size() > kMostTokens) ids.resize(kMostTokens);
+  const auto most = static_cast<size_t>(std::min(kMostTokens, spec.max_position));
+  if (ids.size() > most) ids.resize(most);
   return ids;
 }
 

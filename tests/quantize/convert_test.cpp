@@ -186,6 +186,9 @@ TEST(ConvertModel, a_file_keeps_its_metadata_and_tensors) {
   EXPECT_TRUE(same.logits->identical);
   expect_same_file(GgufFile::open(second), GgufFile::open(first));
   EXPECT_EQ(GgufFile::open(second).metadata().find("general.author")->as_string(), "nobody");
+  const fs::path again = scratch("again.gguf");
+  convert_to_gguf(second, again, with_format(""));
+  EXPECT_TRUE(read_file(again, 1 << 30) == read_file(second, 1 << 30));
   const ConvertReport less = convert_to_gguf(second, scratch("third.gguf"), with_format("q4_0"));
   EXPECT_GT(less.formats.at(FormatId::q4_0).tensors, 0);
 }
