@@ -34,7 +34,8 @@ class RowSource {
   /// counts as mxfp4_block: the same numbers.
   bool stands_as(FormatId format) const;
 
-  /// The one format that all rows stand in, as GGUF has it (or f32 where they differ, or stand in blocks the other way).
+  /// The one format that all rows stand in, as GGUF has it (or f32 where they differ, or stand in blocks the other
+  /// way).
   FormatId stored_format() const;
 
   /// Rows [begin, end) as they stand, at `out` without gaps. Asks for stands_as(format) (CHECKed).

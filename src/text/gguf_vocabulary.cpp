@@ -44,7 +44,7 @@ class Lister {
       const std::string_view bytes = vocab.bytes(id);
       const bool hidden = vocab.find(bytes) != id;  // written as the file has it
       put(id, byte_level && !hidden ? letters_of_bytes(bytes) : std::string(bytes),
-          !byte_level && is_byte(bytes) ? PieceType::byte : PieceType::normal);
+          parts_.bpe.options().byte_fallback && is_byte(bytes) ? PieceType::byte : PieceType::normal);
     }
     for (const AddedToken& token : parts_.added) {
       const bool unknown = token.special && token.id == parts_.bpe.options().unk;
@@ -181,8 +181,6 @@ GgufVocabulary gguf_vocabulary(const std::filesystem::path& model_dir, int64_t n
   Lister lister(parts, num_tokens, out);
   lister.vocabulary();
   const Tokenizer tokenizer = Tokenizer::load(model_dir);
-  const bool is_json =
-      text.find('{') != std::string::npos && text.find_first_not_of(" \t\r\n\xef\xbb\xbf") == text.find('{');
   if (parts.bpe.options().byte_level) {
     out.model = "gpt2";
     for (const auto& [left, right] : lister.merges(text, source)) out.merges.push_back(left + " " + right);
@@ -199,7 +197,8 @@ GgufVocabulary gguf_vocabulary(const std::filesystem::path& model_dir, int64_t n
   } else {
     out.model = "llama";
     out.pre = "default";
-    if (is_json) {
+    std::error_code ignored;
+    if (std::filesystem::exists(model_dir / "tokenizer.json", ignored)) {  // the one that is loaded, then
       lister.scores_of_merges(lister.merges(text, source));
     } else {
       lister.scores_of_pieces(read_sentencepiece(text, source));
