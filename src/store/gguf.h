@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/thread_pool.h"
 #include "store/safetensors.h"
 
 namespace moxie {
@@ -25,6 +27,7 @@ struct GgufHeader {
   /// length or item type), key_offset that of the key's length.
   json::Value metadata;
   std::vector<TensorRange> tensors;  // shapes outermost first: the file lists dimensions the other way round
+  size_t metadata_end = 0;           // byte of the file after the last metadata value
   int64_t data_begin = 0;            // byte of the file where the data starts
   uint32_t version = 0;
   uint32_t alignment = 0;  // of the data and of every tensor in it
@@ -49,12 +52,16 @@ class GgufFile {
   const std::vector<TensorEntry>& entries() const { return entries_; }                  // sorted by name
   const std::vector<std::shared_ptr<const MappedFile>>& maps() const { return maps_; }  // one a part, in order
 
+  /// The type and the value of a metadata key as they stand in the file, to be copied; empty if there is no such key.
+  std::string_view metadata_bytes(std::string_view key) const;
+
   /// What to call the file in messages about its metadata: the path that was opened.
   std::string source() const { return maps_.front()->path().string(); }
 
  private:
   std::vector<std::shared_ptr<const MappedFile>> maps_;
   json::Value metadata_;
+  size_t metadata_end_ = 0;
   std::vector<TensorEntry> entries_;
 };
 
@@ -72,18 +79,41 @@ class GgufMetadata {
   GgufMetadata& set_array(std::string_view key, std::span<const T> values);
   GgufMetadata& set_strings(std::string_view key, std::span<const std::string> texts);
 
+  /// A key of a file that is read, type and value as they stand there; nothing if it has no such key.
+  GgufMetadata& copy(const GgufFile& file, std::string_view key);
+
+  bool has(std::string_view key) const { return keys_.contains(std::string(key)); }
+
  private:
-  friend void write_gguf(const std::filesystem::path&, const GgufMetadata&, std::span<const NamedView>);
+  friend class GgufWriter;
   void add_key(std::string_view key, uint32_t type);
   std::string bytes_;  // as they stand in the file
   uint64_t count_ = 0;
   std::unordered_set<std::string> keys_;
 };
 
-/// Writes a file (version 3, alignment 32) that appears whole or not at all, equal bytes for equal input; tensors stay
-/// in the order given. Streams: holds no copy of the data. Rows may be strided. Throws Error{invalid} naming path and
-/// tensor for what GGUF cannot hold (a format without a GGUF type, rank 0 or above 4, a dimension of 0, a name twice,
-/// empty or over 63 bytes), Error{runtime} if the disk fails.
+/// A tensor to be written, whose bytes are made when their turn comes: so a file may be larger than memory.
+struct GgufTensor {
+  std::string name;
+  FormatId format = FormatId::f32;
+  Shape shape;
+  /// Makes rows [begin, end) of the last dimension (all others counted through) at `out`, without gaps. Called from
+  /// several threads at once, for ranges that do not overlap. What it throws ends the writing.
+  std::function<void(int64_t begin, int64_t end, char* out)> make_rows;
+};
+
+/// Told after each piece: how many bytes of which tensor are written. What it throws ends the writing.
+using GgufProgress = std::function<void(const GgufTensor& tensor, int64_t tensor_bytes)>;
+
+/// Writes a file (version 3, alignment 32) that appears whole or not at all, equal bytes for equal input on any number
+/// of threads; tensors stay in the order given. Memory: some MiB a thread, or a row where that is more. Throws
+/// Error{invalid} naming path and tensor for what GGUF cannot hold (a format without a GGUF type, rank 0 or above 4, a
+/// dimension of 0, rows that are not whole blocks, a name twice, empty or over 63 bytes), Error{runtime} if the disk
+/// fails, and what make_rows and progress throw.
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensor> tensors,
+                ThreadPool& pool, const GgufProgress& progress = {});
+
+/// The same for tensors that are there as they are to be written. Rows may be strided.
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors);
 
 }  // namespace moxie

@@ -41,6 +41,7 @@ class HeaderParser : private GgufReader {
     header_.alignment = kGgufAlignment;
     read_frame();
     read_metadata();
+    header_.metadata_end = at_;
     read_tensors();
     std::sort(header_.tensors.begin(), header_.tensors.end(), [](const auto& a, const auto& b) {
       return std::tie(a.name, a.name_offset) < std::tie(b.name, b.name_offset);

@@ -1,12 +1,13 @@
 // The GGUF writer: metadata, table, then rows, streamed into a file that appears whole or not at all.
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <exception>
 #include <unordered_set>
 
 #include "base/utf8.h"
 #include "store/gguf.h"
 #include "store/gguf_types.h"
-#include "store/view_stream.h"
 
 namespace moxie {
 namespace {
@@ -34,11 +35,11 @@ int64_t padding(int64_t end) {
 /// The table of tensors; throws for those that the format cannot hold.
 class Table {
  public:
-  Table(const std::filesystem::path& path, std::span<const NamedView> tensors) : path_(path) {
+  Table(const std::filesystem::path& path, std::span<const GgufTensor> tensors) : path_(path) {
     int64_t begin = 0;
-    for (const NamedView& tensor : tensors) {
+    for (const GgufTensor& tensor : tensors) {
       add(tensor, begin);
-      const int64_t end = begin + tensor.view.num_bytes();
+      const int64_t end = begin + row_bytes(tensor.format, tensor.shape.num_elems());
       begin = end + padding(end);
     }
   }
@@ -46,8 +47,7 @@ class Table {
   const std::string& bytes() const { return bytes_; }
 
  private:
-  void add(const NamedView& tensor, int64_t begin) {
-    const View& view = tensor.view;
+  void add(const GgufTensor& tensor, int64_t begin) {
     const auto require = [&](bool is_met, std::string expected, std::string got) {
       if (is_met) return;
       throw invalid({fmt::format("{}: tensor \"{}\"", path_.string(), printable(tensor.name)), std::move(expected),
@@ -58,11 +58,13 @@ class Table {
     require(is_utf8(tensor.name) && tensor.name.find('\0') == std::string::npos, "a name of UTF-8 without NUL",
             "other bytes");
     require(names_.insert(tensor.name).second, "each name once", "it again");
-    const FormatInfo& info = format_info(view.format);
+    const FormatInfo& info = format_info(tensor.format);
     require(info.gguf >= 0, "a format with a GGUF type", std::string(info.name));
-    const std::span<const int64_t> dims = view.shape.dims();
+    const std::span<const int64_t> dims = tensor.shape.dims();
     require(!dims.empty() && dims.size() <= kMaxGgufRank && std::find(dims.begin(), dims.end(), 0) == dims.end(),
-            fmt::format("1 to {} dimensions of at least 1", kMaxGgufRank), view.shape.str());
+            fmt::format("1 to {} dimensions of at least 1", kMaxGgufRank), tensor.shape.str());
+    require(tensor.shape.back() % info.block_elems == 0, fmt::format("rows of whole blocks of {}", info.block_elems),
+            tensor.shape.str());
     put_text(bytes_, tensor.name);
     put<uint32_t>(bytes_, static_cast<uint32_t>(dims.size()));
     for (size_t i = dims.size(); i-- > 0;) put<uint64_t>(bytes_, static_cast<uint64_t>(dims[i]));
@@ -75,7 +77,74 @@ class Table {
   std::unordered_set<std::string_view> names_;
 };
 
+constexpr int64_t kPieceBytes = 1 << 20;  // made by one thread in one go
+constexpr int64_t kPiecesAThread = 4;     // made before they are written, so that threads wait for each other seldom
+
 }  // namespace
+
+/// Writes the parts of a file one after the other.
+class GgufWriter {
+ public:
+  GgufWriter(const std::filesystem::path& path, ThreadPool& pool) : path_(path), pool_(pool) {}
+
+  void write(const GgufMetadata& metadata, std::span<const GgufTensor> tensors, const GgufProgress& progress) {
+    const Table table(path_, tensors);
+    std::string head = "GGUF";
+    put<uint32_t>(head, 3);
+    put<uint64_t>(head, tensors.size());
+    put<uint64_t>(head, metadata.count_);
+    head += metadata.bytes_;
+    head += table.bytes();
+    AtomicFile file(path_);
+    file.write(head);
+    pad(file, static_cast<int64_t>(head.size()));
+    for (const GgufTensor& tensor : tensors) write(file, tensor, progress);
+    file.commit();
+  }
+
+ private:
+  static void pad(AtomicFile& file, int64_t end) {
+    constexpr char zeros[kGgufAlignment] = {};
+    file.write(zeros, static_cast<size_t>(padding(end)));
+  }
+
+  void write(AtomicFile& file, const GgufTensor& tensor, const GgufProgress& progress) {
+    const int64_t row = row_bytes(tensor.format, tensor.shape.back());
+    const int64_t num_rows = tensor.shape.num_elems() / tensor.shape.back();
+    const int64_t piece = std::max<int64_t>(kPieceBytes / row, 1);
+    const int64_t batch = piece * kPiecesAThread * pool_.size();
+    for (int64_t begin = 0; begin < num_rows; begin += batch) {
+      const int64_t end = std::min(begin + batch, num_rows);
+      made_.resize(static_cast<size_t>((end - begin) * row));
+      make(tensor, begin, end, piece, row);
+      file.write(made_.data(), made_.size());
+      if (progress) progress(tensor, end * row);
+    }
+    pad(file, num_rows * row);
+  }
+
+  // Of several faults the first one in the file is thrown, whoever came to it first.
+  void make(const GgufTensor& tensor, int64_t begin, int64_t end, int64_t piece, int64_t row) {
+    const int64_t num_pieces = (end - begin + piece - 1) / piece;
+    faults_.assign(static_cast<size_t>(num_pieces), nullptr);
+    pool_.run(num_pieces, [&](int64_t i, int) {
+      const int64_t from = begin + i * piece, to = std::min(from + piece, end);
+      try {
+        tensor.make_rows(from, to, made_.data() + (from - begin) * row);
+      } catch (...) {
+        faults_[static_cast<size_t>(i)] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& fault : faults_) {
+      if (fault) std::rethrow_exception(fault);
+    }
+  }
+
+  const std::filesystem::path& path_;
+  ThreadPool& pool_;
+  std::vector<char> made_;
+  std::vector<std::exception_ptr> faults_;
+};
 
 void GgufMetadata::add_key(std::string_view key, uint32_t type) {
   MOXIE_CHECK(!key.empty() && key.size() <= kMaxGgufKeyBytes && key != kAlignmentKey);
@@ -136,29 +205,34 @@ MOXIE_GGUF_TYPE(float)
 MOXIE_GGUF_TYPE(double)
 #undef MOXIE_GGUF_TYPE
 
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors) {
-  const Table table(path, tensors);
-  std::string head = "GGUF";
-  put<uint32_t>(head, 3);
-  put<uint64_t>(head, tensors.size());
-  put<uint64_t>(head, metadata.count_);
+GgufMetadata& GgufMetadata::copy(const GgufFile& file, std::string_view key) {
+  const std::string_view bytes = file.metadata_bytes(key);
+  if (bytes.empty()) return *this;
+  uint32_t type = 0;
+  std::memcpy(&type, bytes.data(), sizeof type);
+  add_key(key, type);
+  bytes_ += bytes.substr(sizeof type);
+  return *this;
+}
 
-  AtomicFile file(path);
-  ViewStream out(file);
-  const std::string zeros(kGgufAlignment, '\0');
-  const auto pad = [&](int64_t end) {
-    out.write(std::string_view(zeros).substr(0, static_cast<size_t>(padding(end))));
-  };
-  out.write(head);
-  out.write(metadata.bytes_);
-  out.write(table.bytes());
-  pad(static_cast<int64_t>(head.size() + metadata.bytes_.size() + table.bytes().size()));
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensor> tensors,
+                ThreadPool& pool, const GgufProgress& progress) {
+  GgufWriter(path, pool).write(metadata, tensors, progress);
+}
+
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors) {
+  std::vector<GgufTensor> made;
   for (const NamedView& tensor : tensors) {
-    out.write(tensor.view);
-    pad(tensor.view.num_bytes());
+    const View& view = tensor.view;
+    made.push_back({tensor.name, view.format, view.shape, [&view](int64_t begin, int64_t end, char* out) {
+                      const auto row = static_cast<size_t>(row_bytes(view.format, view.shape.back()));
+                      for (int64_t i = begin; i < end; ++i, out += row) {
+                        std::memcpy(out, static_cast<const char*>(view.data) + i * view.row_bytes, row);
+                      }
+                    }});
   }
-  out.flush();
-  file.commit();
+  ThreadPool alone(1);
+  write_gguf(path, metadata, made, alone);
 }
 
 }  // namespace moxie

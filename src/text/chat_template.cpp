@@ -119,7 +119,7 @@ const std::string* default_template(const json::Value& config, const std::string
 }  // namespace
 
 struct ChatTemplate::Parsed {
-  std::string name;
+  std::string name, source;
   jinja::Body body;
 };
 
@@ -139,6 +139,7 @@ ChatTemplate ChatTemplate::parse(std::string_view source, const std::string& nam
   }
   auto parsed = std::make_shared<Parsed>();
   parsed->name = name;
+  parsed->source = source;
   parsed->body = jinja::parse_template(source, name);
   return ChatTemplate(std::move(parsed));
 }
@@ -152,6 +153,10 @@ std::optional<ChatTemplate> ChatTemplate::load(const std::filesystem::path& mode
   const std::string* source = default_template(config, config_file.string());
   if (source == nullptr) return std::nullopt;
   return parse(*source, config_file.string() + ": chat_template");
+}
+
+const std::string& ChatTemplate::source() const {
+  return parsed_->source;
 }
 
 std::vector<PromptSegment> ChatTemplate::render(const json::Value& context, const RenderLimits& limits) const {

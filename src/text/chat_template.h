@@ -50,6 +50,9 @@ class ChatTemplate {
   /// The tokenizer.chat_template of a GGUF file's metadata. Empty if there is none.
   static std::optional<ChatTemplate> from_gguf(const json::Value& metadata, const std::string& source);
 
+  /// The template's own text.
+  const std::string& source() const;
+
   /// Renders with the members of the object `context` as variables: messages, add_generation_prompt, tools,
   /// bos_token... All strings in it are the user's, but for those of members named *_token (bos_token, ...), and for
   /// the `role` of a message where it is one of the usual roles (templates build control tokens of it). Throws

@@ -152,7 +152,54 @@ constexpr Row kRows[] = {
     {"viking", kViking},
 };
 
+// Of names that mean the same, those that llama.cpp has longest.
+constexpr std::string_view kFirstChoice[] = {"gpt-2",        "llama-bpe",      "qwen2",  "gpt-4o", "deepseek-v3",
+                                             "deepseek-llm", "deepseek-coder", "falcon", "dbrx",   "starcoder",
+                                             "stablelm2",    "bailingmoe",     "bloom"};
+
+// Some files write line ends in patterns as such, some as escapes.
+std::string with_escapes(std::string_view pattern) {
+  std::string out;
+  for (const char c : pattern) out += c == '\r' ? "\\r" : c == '\n' ? "\\n" : std::string(1, c);
+  return out;
+}
+
+// The patterns of stages that do nothing but split around matches; empty if one does more.
+std::vector<std::string> patterns_of(const PreTokenizer& stages) {
+  std::vector<std::string> patterns;
+  for (const PreTokenizerStage& stage : stages) {
+    const auto* split = std::get_if<Split>(&stage);
+    const bool plain = split != nullptr && split->pattern.regex && !split->invert;
+    if (!plain || split->behavior != SplitBehavior::isolated) return {};
+    patterns.push_back(with_escapes(split->pattern.regex->pattern()));
+  }
+  return patterns;
+}
+
+bool is_nfc(const Normalizer& normalizer) {
+  return normalizer.steps().size() == 1 && std::holds_alternative<NormalForm>(normalizer.steps()[0]) &&
+         std::get<NormalForm>(normalizer.steps()[0]) == NormalForm::nfc;
+}
+
 }  // namespace
+
+std::string gguf_pre_name(const Parts& parts) {
+  const std::vector<std::string> patterns = patterns_of(parts.pre_tokenizer);
+  const bool nfc = is_nfc(parts.normalizer);
+  if (patterns.empty() || (!nfc && !parts.normalizer.steps().empty())) return "";
+  const auto rank = [&](const Row& row) {  // the lower the better
+    const auto* choice = std::find(std::begin(kFirstChoice), std::end(kFirstChoice), row.name);
+    return (row.nfc == nfc ? 0 : 1000) + (choice - std::begin(kFirstChoice));
+  };
+  const Row* best = nullptr;
+  for (const Row& row : kRows) {
+    const bool splits_so = std::equal(row.patterns.begin(), row.patterns.end(), patterns.begin(), patterns.end(),
+                                      [](std::string_view a, const std::string& b) { return with_escapes(a) == b; });
+    if (!splits_so || row.ignore_merges != parts.bpe.options().ignore_merges) continue;
+    if (best == nullptr || rank(row) < rank(*best)) best = &row;
+  }
+  return best == nullptr ? "" : std::string(best->name);
+}
 
 GgufPreTokenizer gguf_pre_tokenizer(const GgufKeys& keys) {
   constexpr std::string_view kKey = "tokenizer.ggml.pre";

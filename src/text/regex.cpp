@@ -32,7 +32,8 @@ struct Regex::Compiled {
   pcre2_code* code = nullptr;
   bool jit = false;
   std::string where;
-  std::string pattern;
+  std::string given;
+  std::string pattern;  // for messages
   ~Compiled() { pcre2_code_free(code); }
 };
 
@@ -40,6 +41,7 @@ Regex::Regex(std::string_view pattern, const std::string& where) {
   const std::string translated = translate_pattern(pattern, where);
   auto compiled = std::make_shared<Compiled>();
   compiled->where = where;
+  compiled->given = pattern;
   compiled->pattern = printable(pattern);
   int code = 0;
   PCRE2_SIZE offset = 0;
@@ -54,6 +56,10 @@ Regex::Regex(std::string_view pattern, const std::string& where) {
   }
   compiled->jit = pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE) == 0;
   compiled_ = std::move(compiled);
+}
+
+const std::string& Regex::pattern() const {
+  return compiled_->given;
 }
 
 struct Regex::Matcher::State {

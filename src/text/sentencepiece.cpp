@@ -174,7 +174,23 @@ void read_normalizer_spec(Message message, SentencePieceModel& model) {
   }
 }
 
-SentencePieceModel read_model(std::string_view bytes, const std::string& source) {
+// Ranks: the higher the score the lower; equal scores share one, and position decides.
+std::vector<uint32_t> ranks_of(const SentencePieceModel& model) {
+  std::vector<float> scores;
+  for (const Piece& piece : model.pieces) scores.push_back(piece.score);
+  std::sort(scores.begin(), scores.end(), std::greater<>());
+  scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
+  std::vector<uint32_t> ranks;
+  for (const Piece& piece : model.pieces) {
+    const auto place = std::lower_bound(scores.begin(), scores.end(), piece.score, std::greater<>());
+    ranks.push_back(piece.type == PieceType::normal ? static_cast<uint32_t>(place - scores.begin()) : UINT32_MAX);
+  }
+  return ranks;
+}
+
+}  // namespace
+
+SentencePieceModel read_sentencepiece(std::string_view bytes, const std::string& source) {
   SentencePieceModel model;
   Message message(bytes, 0, source);
   while (message.next()) {
@@ -202,24 +218,8 @@ SentencePieceModel read_model(std::string_view bytes, const std::string& source)
   return model;
 }
 
-// Ranks: the higher the score the lower; equal scores share one, and position decides.
-std::vector<uint32_t> ranks_of(const SentencePieceModel& model) {
-  std::vector<float> scores;
-  for (const Piece& piece : model.pieces) scores.push_back(piece.score);
-  std::sort(scores.begin(), scores.end(), std::greater<>());
-  scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
-  std::vector<uint32_t> ranks;
-  for (const Piece& piece : model.pieces) {
-    const auto place = std::lower_bound(scores.begin(), scores.end(), piece.score, std::greater<>());
-    ranks.push_back(piece.type == PieceType::normal ? static_cast<uint32_t>(place - scores.begin()) : UINT32_MAX);
-  }
-  return ranks;
-}
-
-}  // namespace
-
 Parts parts_from_sentencepiece(std::string_view bytes, const std::string& source) {
-  return parts_from_pieces(read_model(bytes, source), source);
+  return parts_from_pieces(read_sentencepiece(bytes, source), source);
 }
 
 Parts parts_from_pieces(const SentencePieceModel& model, const std::string& source) {

@@ -29,6 +29,9 @@ struct SentencePieceModel {
   bool has_charsmap = false;
 };
 
+/// Throws Error{invalid} as parts_from_sentencepiece does. Pieces point into `bytes`.
+SentencePieceModel read_sentencepiece(std::string_view bytes, const std::string& source);
+
 /// A BPE model's tokenizer, which begins a text with BOS. The texts are valid UTF-8 of at most kMaxMergedBytes, the
 /// scores finite; unused pieces become holes. Throws Error{invalid} if two pieces have one text.
 Parts parts_from_pieces(const SentencePieceModel& model, const std::string& source);

@@ -51,4 +51,8 @@ struct GgufPreTokenizer {
 /// Throws Error{invalid} for a name it does not know, with those it knows. An empty name is "default".
 GgufPreTokenizer gguf_pre_tokenizer(const GgufKeys& keys);
 
+/// The name of tokenizer.ggml.pre that splits as these parts do, the one in most use where several do; empty if none
+/// does. A row that differs in normalisation alone will do if no other does.
+std::string gguf_pre_name(const Parts& parts);
+
 }  // namespace moxie::text

@@ -124,6 +124,61 @@ TEST(GgufWriter, says_when_the_disk_fails) {
   }
 }
 
+// ---- tensors that are made while they are written ----
+
+GgufTensor counted(std::string name, int64_t rows, int64_t columns) {
+  return {std::move(name), FormatId::i32, {rows, columns}, [columns](int64_t begin, int64_t end, char* out) {
+            for (int64_t i = begin * columns; i < end * columns; ++i, out += 4) {
+              const auto value = static_cast<int32_t>(i);
+              std::memcpy(out, &value, 4);
+            }
+          }};
+}
+
+TEST(GgufWriter, made_rows_stand_in_order_whatever_the_number_of_threads) {
+  TemporaryDirectory directory;
+  std::vector<int64_t> told;
+  const std::vector<GgufTensor> tensors = {counted("big", 5001, 1000), counted("small", 1, 3)};
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    write_gguf(directory / std::to_string(threads), {}, tensors, pool,
+               [&](const GgufTensor&, int64_t bytes) { told.push_back(bytes); });
+  }
+  EXPECT_EQ(bytes_of(directory / "1"), bytes_of(directory / "3"));
+  const GgufFile file = GgufFile::open(directory / "3");
+  const auto* values = static_cast<const int32_t*>(file.entries()[0].tensor.view.data);
+  for (int32_t i = 0; i < 5001000; ++i) ASSERT_EQ(values[i], i);
+  EXPECT_EQ(told.back(), 12);
+  EXPECT_EQ(told[told.size() - 2], 5001 * 4000);
+}
+
+TEST(GgufWriter, a_fault_while_rows_are_made_leaves_no_file) {
+  TemporaryDirectory directory;
+  std::vector<GgufTensor> tensors = {counted("x", 4000, 1000)};
+  tensors[0].make_rows = [](int64_t begin, int64_t, char*) { throw make_error(ErrorCode::invalid, "row {}", begin); };
+  ThreadPool pool(2);
+  EXPECT_EQ(refusal_of([&] { write_gguf(directory / "m.gguf", {}, tensors, pool); }), "row 0");
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+TEST(GgufWriter, rows_of_broken_blocks_are_refused) {
+  TemporaryDirectory directory;
+  const std::vector<GgufTensor> tensors = {{"x", FormatId::q8_0, {2, 33}, {}}};
+  ThreadPool pool(1);
+  EXPECT_TRUE(says(refusal_of([&] { write_gguf(directory / "m.gguf", {}, tensors, pool); }),
+                   {"tensor \"x\"", "whole blocks of 32", "[2, 33]"}));
+}
+
+TEST(GgufWriter, metadata_is_copied_with_its_types) {
+  TemporaryDirectory directory;
+  const GgufFile file = GgufFile::open(kTypes);
+  GgufMetadata metadata;
+  for (const json::Member& member : file.metadata().members()) metadata.copy(file, member.key);
+  metadata.copy(file, "no.such.key");
+  write_gguf(directory / "m.gguf", metadata, tensors_of(file));
+  EXPECT_EQ(bytes_of(directory / "m.gguf"), bytes_of(kTypes));
+}
+
 using GgufWriterDeathTest = testing::Test;
 
 TEST(GgufWriterDeathTest, keys_that_no_reader_takes_are_our_mistake) {

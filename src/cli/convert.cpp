@@ -1,0 +1,209 @@
+// moxie convert: a model becomes a GGUF file in the formats of a mix, checked against its source.
+#include "quantize/convert.h"
+
+#include <fmt/ranges.h>
+#include <signal.h>
+
+#include <chrono>
+#include <csignal>
+
+#include "cli/model_flags.h"
+
+namespace moxie::cli {
+namespace {
+
+volatile std::sig_atomic_t stopped_by = 0;
+
+// The writer hears of it at its next piece, and cleans up; a second signal ends the process at once.
+void on_stop(int signal) {
+  stopped_by = signal;
+  ::signal(signal, SIG_DFL);
+}
+
+struct ConvertFlags {
+  std::string model, out, to, format, pre;
+  std::vector<std::string> tensor_formats;
+  ConvertOptions options;
+  bool no_check = false, as_json = false;
+};
+
+std::optional<Mix> read_mix(const std::string& name) {
+  if (name.empty() || name == "same") return std::nullopt;
+  if (const auto mix = find_mix(name)) return mix;
+  throw make_error(ErrorCode::usage, "--format {}: expected same (each tensor as it is), or one of {}", name,
+                   fmt::join(mix_names(), ", "));
+}
+
+// "blk.*.ffn_down_exps.weight=q6_k"; a pattern may leave out ".weight".
+FormatOverride read_override(const std::string& text) {
+  const size_t equals = text.rfind('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw make_error(ErrorCode::usage, "--tensor-format {}: expected PATTERN=FORMAT", text);
+  }
+  const std::string name = text.substr(equals + 1);
+  const std::optional<FormatId> format = find_writable_format(name);
+  if (!format) {
+    throw make_error(ErrorCode::usage, "--tensor-format {}: no format \"{}\"; expected one of {}", text, name,
+                     fmt::join(writable_format_names(), ", "));
+  }
+  std::string pattern = text.substr(0, equals);
+  if (!pattern.ends_with("weight") && !pattern.ends_with('*')) pattern += ".weight";
+  return {std::move(pattern), *format};
+}
+
+/// What is being written, how fast, and how long it will take: a line that is written over on a terminal, else one
+/// every ten percent, and none for what is done in a second.
+class Reporter {
+ public:
+  ~Reporter() {
+    if (on_terminal_ && shown_) fmt::print(stderr, "\r{:<79}\r", "");
+  }
+  void show(const ConvertProgress& at) {
+    if (at.doing != doing_) {
+      doing_ = at.doing;
+      start_ = Clock::now();
+      last_ = start_;
+      tenth_ = 0;
+    }
+    const auto now = Clock::now();
+    const int64_t tenth = at.all_bytes == 0 ? 10 : at.done_bytes * 10 / at.all_bytes;
+    const bool due =
+        now - last_ > std::chrono::milliseconds(on_terminal_ ? 100 : 1000) && (on_terminal_ || tenth > tenth_);
+    if (!due) return;
+    last_ = now;
+    tenth_ = tenth;
+    shown_ = true;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const double rate = static_cast<double>(at.done_bytes) / std::max(seconds, 1e-3);
+    const double left = static_cast<double>(at.all_bytes - at.done_bytes) / std::max(rate, 1.0);
+    const std::string line = fmt::format("{:<6} {:>3}%  {:.1f} of {:.1f} MB  {:.0f} MB/s  {:.0f} s left  {}", at.doing,
+                                         at.all_bytes == 0 ? 100 : at.done_bytes * 100 / at.all_bytes,
+                                         static_cast<double>(at.done_bytes) / 1e6,
+                                         static_cast<double>(at.all_bytes) / 1e6, rate / 1e6, left, at.tensor);
+    if (on_terminal_) {
+      fmt::print(stderr, "\r{:<79.79}", line);
+      std::fflush(stderr);
+    } else {
+      say(line);
+    }
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool on_terminal_ = stderr_is_terminal();
+  bool shown_ = false;
+  std::string doing_;
+  Clock::time_point start_, last_;
+  int64_t tenth_ = 0;
+};
+
+double bits_a_weight(int64_t bytes, int64_t elems) {
+  return elems == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(elems);
+}
+
+json::Value as_json(const ConvertFlags& flags, const ConvertReport& report) {
+  json::Value out, formats{json::Array{}}, worst{json::Array{}}, notes{json::Array{}};
+  for (const auto& [format, use] : report.formats) {
+    json::Value row;
+    row.set("format", format_name(format)).set("tensors", use.tensors).set("elements", use.elems);
+    row.set("bytes", use.bytes).set("matrices", use.matrices);
+    formats.push(row.set("mean_error", use.mean_error).set("worst_error", use.worst_error));
+  }
+  for (const WorstExpert& each : report.worst) {
+    json::Value row;
+    row.set("tensor", each.tensor).set("expert", each.expert < 0 ? json::Value() : json::Value(each.expert));
+    worst.push(row.set("format", format_name(each.format)).set("error", each.error));
+  }
+  for (const std::string& note : report.notes) notes.push(note);
+  out.set("schema_version", 1).set("out", flags.out).set("format", flags.format.empty() ? "same" : flags.format);
+  out.set("bytes", report.bytes).set("elements", report.elems).set("tensors", report.tensors);
+  out.set("bits_per_weight", bits_a_weight(report.bytes, report.elems));
+  out.set("formats", std::move(formats)).set("worst", std::move(worst));
+  json::Value logits;
+  if (report.logits) {
+    logits.set("tokens", report.logits->tokens).set("identical", report.logits->identical);
+    logits.set("largest_difference", report.logits->largest).set("mean_kl", report.logits->mean_divergence);
+    logits.set("same_best", report.logits->same_best);
+  }
+  out.set("logits", std::move(logits)).set("notes", std::move(notes));
+  return out.set("seconds", report.seconds);
+}
+
+void print_report(const ConvertFlags& flags, const ConvertReport& report) {
+  fmt::print("{}  {:.1f} MB  {} tensors  {:.2f} M weights  {:.2f} bits a weight  {:.1f} s\n\n", flags.out,
+             static_cast<double>(report.bytes) / 1e6, report.tensors, static_cast<double>(report.elems) / 1e6,
+             bits_a_weight(report.bytes, report.elems), report.seconds);
+  fmt::print("{:<12} {:>8} {:>10} {:>10}  {:>10} {:>10}\n", "format", "tensors", "M weights", "MB", "mean error",
+             "worst");
+  for (const auto& [format, use] : report.formats) {
+    fmt::print("{:<12} {:>8} {:>10.2f} {:>10.2f}  {:>10.5f} {:>10.5f}\n", format_name(format), use.tensors,
+               static_cast<double>(use.elems) / 1e6, static_cast<double>(use.bytes) / 1e6, use.mean_error,
+               use.worst_error);
+  }
+  if (!report.worst.empty()) fmt::print("\nfurthest from the source (root of squared differences over squares):\n");
+  for (const WorstExpert& each : report.worst) {
+    fmt::print("{:.5f}  {:<8} {}{}\n", each.error, format_name(each.format), each.tensor,
+               each.expert < 0 ? "" : fmt::format("  expert {}", each.expert));
+  }
+  if (const auto& logits = report.logits) {
+    fmt::print("\nlogits of {} tokens: {}\n", logits->tokens,
+               logits->identical ? std::string("the same bits")
+                                 : fmt::format("KL {:.2g} nats a token, largest difference {:.2g}, same best {}",
+                                               logits->mean_divergence, logits->largest, logits->same_best));
+  }
+}
+
+void run_convert(ConvertFlags& flags) {
+  const std::string to = !flags.to.empty() ? flags.to : flags.out.ends_with(".gguf") ? "gguf" : "hf";
+  if (to != "gguf") {
+    throw make_error(ErrorCode::usage, "{}: a GGUF file is all that can be written: name it *.gguf, or say --to gguf",
+                     flags.out);
+  }
+  flags.options.plan.mix = read_mix(flags.format);
+  flags.options.plan.pre = flags.pre;
+  for (const std::string& each : flags.tensor_formats) flags.options.plan.overrides.push_back(read_override(each));
+  flags.options.check_logits = !flags.no_check;
+  struct sigaction action {};
+  action.sa_handler = on_stop;
+  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+  ConvertReport report;
+  {
+    Reporter reporter;
+    report = convert_to_gguf(find_model(flags.model), flags.out, flags.options, [&](const ConvertProgress& at) {
+      if (stopped_by != 0) throw Interrupted{128 + stopped_by};
+      reporter.show(at);
+    });
+  }
+  for (const std::string& note : report.notes) say("note   " + note);
+  if (flags.as_json) return print_json(as_json(flags, report));
+  print_report(flags, report);
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app) {
+  CLI::App* verb =
+      app.add_subcommand("convert", "Write a model as a GGUF file, in fewer bits if asked to, and check it");
+  auto flags = std::make_shared<ConvertFlags>();
+  verb->add_option("model", flags->model, "Model directory, .gguf file, or org/name in the Hugging Face cache")
+      ->required();
+  verb->add_option("out", flags->out, "File to write")->required();
+  verb->add_option("--to", flags->to, "What to write; without it, as the name of OUT says")
+      ->check(CLI::IsMember({"gguf"}));
+  verb->add_option("--format", flags->format,
+                   fmt::format("Formats of the tensors: same (as they are), {}", fmt::join(mix_names(), ", ")));
+  verb->add_option(
+          "--tensor-format", flags->tensor_formats,
+          "PATTERN=FORMAT for tensors whose names fit ('blk.*.ffn_down_exps=q6_k'); the first that fits counts")
+      ->allow_extra_args(false);
+  verb->add_option("--pre", flags->pre, "tokenizer.ggml.pre to write; without it, the one that splits alike");
+  verb->add_option("-t,--threads", flags->options.threads, "Threads (default: what the machine gives)")
+      ->envname("MOXIE_THREADS")
+      ->check(CLI::Range(1, 1024));
+  verb->add_flag("--force", flags->options.overwrite, "Write over a file that exists");
+  verb->add_flag("--no-check", flags->no_check, "Do not run both models to compare their logits");
+  verb->add_flag("--json", flags->as_json, "Print one JSON object");
+  verb->callback([flags] { run_convert(*flags); });
+}
+
+}  // namespace moxie::cli

@@ -1,0 +1,110 @@
+#include "model/row_source.h"
+
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace moxie {
+namespace {
+
+// A row of MXFP4 whose nibbles and scales stand apart as blocks: the scale, then 16 bytes of elements j and j + 16.
+void join_blocks(const uint8_t* nibbles, const uint8_t* scales, int64_t num_blocks, char* out) {
+  for (int64_t b = 0; b < num_blocks; ++b, nibbles += 16) {
+    *out++ = static_cast<char>(scales[b]);
+    const auto element = [&](int i) { return nibbles[i / 2] >> (i % 2 * 4) & 15; };
+    for (int i = 0; i < 16; ++i) *out++ = static_cast<char>(element(i) | element(i + 16) << 4);
+  }
+}
+
+}  // namespace
+
+RowSource::RowSource(std::vector<View> parts, std::function<int64_t(int64_t)> order)
+    : parts_(std::move(parts)), order_(std::move(order)) {
+  for (const View& part : parts_) {
+    MOXIE_CHECK(part.num_rows() == parts_[0].num_rows() && part.shape.back() == parts_[0].shape.back());
+  }
+}
+
+RowSource RowSource::of_values(std::vector<float> values) {
+  auto kept = std::make_shared<const std::vector<float>>(std::move(values));
+  RowSource source(dense_view(kept->data(), FormatId::f32, {static_cast<int64_t>(kept->size())}));
+  source.values_ = std::move(kept);
+  return source;
+}
+
+RowSource RowSource::transposed_heads(const View& matrix, int64_t stride, int64_t rows) {
+  RowSource source(matrix);
+  source.stride_ = stride;
+  source.taken_ = rows;
+  return source;
+}
+
+RowSource::Row RowSource::row(int64_t index) const {
+  if (order_) index = order_(index);
+  const int64_t each = parts_[0].num_rows();
+  const View& view = parts_[static_cast<size_t>(index / each)];
+  const int64_t i = index % each;
+  const auto* scales = static_cast<const char*>(view.scales);
+  return {&view, static_cast<const char*>(view.data) + i * view.row_bytes,
+          scales == nullptr ? nullptr : scales + i * view.scale_row_bytes};
+}
+
+bool RowSource::stands_as(FormatId format) const {
+  if (stride_ > 0) return false;
+  for (const View& part : parts_) {
+    const bool repacked = part.format == FormatId::mxfp4 && format == FormatId::mxfp4_block;
+    if (part.format != format && !repacked) return false;
+  }
+  return true;
+}
+
+FormatId RowSource::stored_format() const {
+  const FormatId first = parts_[0].format == FormatId::mxfp4 ? FormatId::mxfp4_block : parts_[0].format;
+  const bool as_one = stride_ > 0 ? format_info(first).block_elems == 1 : stands_as(first);
+  return as_one ? first : FormatId::f32;
+}
+
+void RowSource::copy(FormatId format, int64_t begin, int64_t end, char* out) const {
+  MOXIE_CHECK(stands_as(format));
+  const int64_t columns = parts_[0].shape.back();
+  const auto bytes = static_cast<size_t>(row_bytes(format, columns));
+  for (int64_t i = begin; i < end; ++i, out += bytes) {
+    const Row from = row(i);
+    if (from.view->format == format) {
+      std::memcpy(out, from.data, bytes);
+    } else {
+      join_blocks(reinterpret_cast<const uint8_t*>(from.data), static_cast<const uint8_t*>(from.scales), columns / 32,
+                  out);
+    }
+  }
+}
+
+void RowSource::decode(int64_t begin, int64_t end, float* out) const {
+  if (stride_ > 0) return decode_transposed(begin, end, out);
+  const KernelSet& kernels = choose_kernel_set();
+  const int64_t columns = parts_[0].shape.back();
+  for (int64_t i = begin; i < end; ++i, out += columns) {
+    const Row from = row(i);
+    kernels.decode_row(from.view->format, from.data, from.scales, columns, out);
+  }
+}
+
+// A head at a time, for a column touches all its rows.
+void RowSource::decode_transposed(int64_t begin, int64_t end, float* out) const {
+  const KernelSet& kernels = choose_kernel_set();
+  const int64_t columns = parts_[0].shape.back();
+  std::vector<float> head(static_cast<size_t>(taken_ * columns));
+  for (int64_t i = begin; i < end;) {
+    const int64_t number = i / columns, last = std::min((number + 1) * columns, end);
+    for (int64_t r = 0; r < taken_; ++r) {
+      const Row from = row(number * stride_ + r);
+      kernels.decode_row(from.view->format, from.data, from.scales, columns, head.data() + r * columns);
+    }
+    for (; i < last; ++i) {
+      const float* column = head.data() + i % columns;
+      for (int64_t r = 0; r < taken_; ++r) *out++ = column[r * columns];
+    }
+  }
+}
+
+}  // namespace moxie
