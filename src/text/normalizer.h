@@ -48,6 +48,8 @@ class Normalizer {
   /// makes the text more than 32 times longer (and 64 KiB) than it came.
   std::string_view apply(std::string_view text, std::string& buffer) const;
 
+  const std::vector<NormalizerStep>& steps() const { return steps_; }
+
  private:
   std::vector<NormalizerStep> steps_;
   std::string where_;

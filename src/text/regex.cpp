@@ -40,7 +40,7 @@ Regex::Regex(std::string_view pattern, const std::string& where) {
   const std::string translated = translate_pattern(pattern, where);
   auto compiled = std::make_shared<Compiled>();
   compiled->where = where;
-  compiled->pattern = printable(pattern);
+  compiled->pattern = pattern;
   int code = 0;
   PCRE2_SIZE offset = 0;
   // MULTILINE: in Oniguruma's Ruby syntax, which Hugging Face tokenizers use, ^ and $ match at every line.
@@ -54,6 +54,10 @@ Regex::Regex(std::string_view pattern, const std::string& where) {
   }
   compiled->jit = pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE) == 0;
   compiled_ = std::move(compiled);
+}
+
+const std::string& Regex::pattern() const {
+  return compiled_->pattern;
 }
 
 struct Regex::Matcher::State {
@@ -105,9 +109,10 @@ bool Regex::Matcher::find(std::string_view subject, size_t from, size_t& begin, 
     code = match();
   }
   const auto fail = [&](std::string_view why) {
-    throw invalid({.where = fmt::format("{}: pattern \"{}\"", state.compiled->where, state.compiled->pattern),
-                   .expected = "a pattern that runs in linear time",
-                   .got = fmt::format("{} at byte {} of the text", why, from)});
+    throw invalid(
+        {.where = fmt::format("{}: pattern \"{}\"", state.compiled->where, printable(state.compiled->pattern)),
+         .expected = "a pattern that runs in linear time",
+         .got = fmt::format("{} at byte {} of the text", why, from)});
   };
   if (code < 0 && code != PCRE2_ERROR_NOMATCH) fail(pcre2_message(code));
   const PCRE2_SIZE* span = pcre2_get_ovector_pointer(state.data);
