@@ -44,11 +44,11 @@ class Normalizer {
   Normalizer(std::vector<NormalizerStep> steps, std::string where)
       : steps_(std::move(steps)), where_(std::move(where)) {}
 
+  const std::vector<NormalizerStep>& steps() const { return steps_; }
+
   /// The normalised text: `text` itself if nothing changes, else a view of `buffer`. Throws Error{invalid} if a step
   /// makes the text more than 32 times longer (and 64 KiB) than it came.
   std::string_view apply(std::string_view text, std::string& buffer) const;
-
-  const std::vector<NormalizerStep>& steps() const { return steps_; }
 
  private:
   std::vector<NormalizerStep> steps_;

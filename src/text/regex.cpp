@@ -32,7 +32,8 @@ struct Regex::Compiled {
   pcre2_code* code = nullptr;
   bool jit = false;
   std::string where;
-  std::string pattern;
+  std::string given;
+  std::string pattern;  // for messages
   ~Compiled() { pcre2_code_free(code); }
 };
 
@@ -40,7 +41,8 @@ Regex::Regex(std::string_view pattern, const std::string& where) {
   const std::string translated = translate_pattern(pattern, where);
   auto compiled = std::make_shared<Compiled>();
   compiled->where = where;
-  compiled->pattern = pattern;
+  compiled->given = pattern;
+  compiled->pattern = printable(pattern);
   int code = 0;
   PCRE2_SIZE offset = 0;
   // MULTILINE: in Oniguruma's Ruby syntax, which Hugging Face tokenizers use, ^ and $ match at every line.
@@ -57,7 +59,7 @@ Regex::Regex(std::string_view pattern, const std::string& where) {
 }
 
 const std::string& Regex::pattern() const {
-  return compiled_->pattern;
+  return compiled_->given;
 }
 
 struct Regex::Matcher::State {
@@ -109,10 +111,9 @@ bool Regex::Matcher::find(std::string_view subject, size_t from, size_t& begin, 
     code = match();
   }
   const auto fail = [&](std::string_view why) {
-    throw invalid(
-        {.where = fmt::format("{}: pattern \"{}\"", state.compiled->where, printable(state.compiled->pattern)),
-         .expected = "a pattern that runs in linear time",
-         .got = fmt::format("{} at byte {} of the text", why, from)});
+    throw invalid({.where = fmt::format("{}: pattern \"{}\"", state.compiled->where, state.compiled->pattern),
+                   .expected = "a pattern that runs in linear time",
+                   .got = fmt::format("{} at byte {} of the text", why, from)});
   };
   if (code < 0 && code != PCRE2_ERROR_NOMATCH) fail(pcre2_message(code));
   const PCRE2_SIZE* span = pcre2_get_ovector_pointer(state.data);

@@ -16,7 +16,7 @@ class Regex {
   /// `[A&&[B]]` (intersection) is understood.
   Regex(std::string_view pattern, const std::string& where);
 
-  /// As it was given.
+  /// The pattern as it was given.
   const std::string& pattern() const;
 
   /// What a thread needs to match: cheap to make, not to be shared between threads.
