@@ -97,6 +97,24 @@ INSTANTIATE_TEST_SUITE_P(Families, HfExport,
                            return name;
                          });
 
+// GGUF has one attention factor for both lengths, so the directory must have one too.
+TEST(HfExportFamilies, longrope_comes_back_from_tensors) {
+  const fs::path directory = fresh("longrope_from"), gguf = fresh("longrope.gguf"), out = fresh("longrope");
+  fs::create_directories(directory);
+  fs::copy_file(golden_dir("phimoe-longrope") / "model.safetensors", directory / "model.safetensors");
+  std::string config = read_file(golden_dir("phimoe-longrope") / "config.json", 1 << 20);
+  for (const char* key : {"short_mscale", "long_mscale"}) {
+    config.replace(config.find(key), std::string_view(key).size(), std::string(key) + "_off");
+  }
+  std::ofstream(directory / "config.json") << config;
+  GgufOf(directory).write(gguf);
+  export_to(gguf, out, FormatId::f32);
+  EXPECT_EQ(logits_of(out), logits_of(directory));
+  const json::Value made = ModelSource::open(out).config();
+  const json::Value* scaling = made.find("rope_scaling");
+  for (const char* key : {"short_mscale", "long_mscale", "type"}) EXPECT_NE(scaling->find(key), nullptr) << key;
+}
+
 // ---- formats and layouts ----
 
 TEST(HfExportFormats, blocks_become_the_numbers_they_stand_for) {
