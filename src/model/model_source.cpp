@@ -4,8 +4,10 @@
 #include <fstream>
 #include <vector>
 
+#include "base/file.h"
 #include "model/gguf_weights.h"
 #include "spec/config.h"
+#include "text/text_files.h"
 
 namespace moxie {
 namespace {
@@ -76,6 +78,11 @@ ModelSpec ModelSource::spec() const {
   return is_gguf() ? gguf_spec(gguf_->file.metadata(), gguf_->facts, gguf_->file.source()) : load_config(path_);
 }
 
+json::Value ModelSource::config() const {
+  return is_gguf() ? gguf_config(gguf_->file.metadata(), gguf_->facts, gguf_->file.source()).config
+                   : config_tree(path_);
+}
+
 Checkpoint ModelSource::checkpoint(const ModelSpec& spec) const {
   return is_gguf() ? gguf_checkpoint(gguf_->file, spec) : Checkpoint::open(path_);
 }
@@ -98,6 +105,16 @@ std::optional<ChatTemplate> ModelSource::chat_template() const {
 GenerationConfig ModelSource::generation_config() const {
   return is_gguf() ? GenerationConfig::from_gguf(gguf_->file.metadata(), gguf_->file.source())
                    : GenerationConfig::load(path_);
+}
+
+void ModelSource::write_text_files(const fs::path& directory) const {
+  std::error_code ignored;
+  if (!is_gguf()) return copy_text_files(fs::is_directory(path_, ignored) ? path_ : path_.parent_path(), directory);
+  for (const TextFile& text : text_files_of_gguf(gguf_->file.metadata(), gguf_->file.source())) {
+    AtomicFile file(directory / text.name);
+    file.write(text.text);
+    file.commit();
+  }
 }
 
 }  // namespace moxie

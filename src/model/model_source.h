@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/json.h"
 #include "spec/model_spec.h"
 #include "store/safetensors.h"
 #include "text/chat_template.h"
@@ -30,6 +31,8 @@ class ModelSource {
 
   /// As load_config or gguf_spec.
   ModelSpec spec() const;
+  /// The config.json of the directory, or the one that stands behind the file (gguf_config).
+  json::Value config() const;
   /// The weights, under the names that bind_weights looks for. `spec` as spec() gave it.
   Checkpoint checkpoint(const ModelSpec& spec) const;
   /// Whether there are weights at all: a directory may hold a config.json alone.
@@ -37,6 +40,9 @@ class ModelSource {
   Tokenizer tokenizer() const;
   std::optional<ChatTemplate> chat_template() const;
   GenerationConfig generation_config() const;
+  /// Writes the files of tokenizer, chat template and sampling defaults into a directory that exists: those of the
+  /// directory as they are, or what the file's metadata says (text_files_of_gguf). Throws Error{runtime} too.
+  void write_text_files(const std::filesystem::path& directory) const;
 
  private:
   struct Gguf;

@@ -64,6 +64,12 @@ const Family& find_family(const ConfigReader& config) {
   config.fail("model_type", fmt::format("one of {}", fmt::join(known_families(), ", ")), got);
 }
 
+std::filesystem::path config_file(const std::filesystem::path& directory_or_file) {
+  std::error_code ignored;
+  const bool directory = std::filesystem::is_directory(directory_or_file, ignored);
+  return directory ? directory_or_file / "config.json" : directory_or_file;
+}
+
 }  // namespace
 
 ModelSpec parse_config(std::string_view text, const std::string& source) {
@@ -91,10 +97,13 @@ ModelSpec read_config(const json::Value& root, const std::string& source, const 
 }
 
 ModelSpec load_config(const std::filesystem::path& directory_or_file) {
-  std::error_code ignored;
-  const bool directory = std::filesystem::is_directory(directory_or_file, ignored);
-  const std::filesystem::path file = directory ? directory_or_file / "config.json" : directory_or_file;
+  const std::filesystem::path file = config_file(directory_or_file);
   return parse_config(read_file(file, kMaxConfigBytes), file.string());
+}
+
+json::Value config_tree(const std::filesystem::path& directory_or_file) {
+  const std::filesystem::path file = config_file(directory_or_file);
+  return json::parse(read_file(file, kMaxConfigBytes), {.source = file.string()});
 }
 
 std::vector<std::string> known_families() {

@@ -23,6 +23,9 @@ ModelSpec read_config(const json::Value& config, const std::string& source, cons
 /// The same for a model directory or a config.json file.
 ModelSpec load_config(const std::filesystem::path& directory_or_file);
 
+/// What load_config reads, as a tree.
+json::Value config_tree(const std::filesystem::path& directory_or_file);
+
 /// The families this build knows, sorted.
 std::vector<std::string> known_families();
 

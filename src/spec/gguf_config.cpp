@@ -18,6 +18,9 @@ namespace {
 // The numbers of expert_gating_func.
 constexpr int64_t kSoftmax = 1, kSigmoid = 2, kSoftmaxOfChosen = 3;
 
+// Two of the three spellings of the number of experts.
+constexpr std::string_view kLocal = "num_local_experts", kRouted = "n_routed_experts";
+
 // ---- what several architectures share ----
 
 // Every part of the file that counts tokens must count the same.
@@ -38,6 +41,7 @@ void put_vocabulary(GgufDraft& draft) {
   draft.put("vocab_size", size, "vocab_size");
   draft.copy_global("bos_token_id", "tokenizer.ggml.bos_token_id");
   draft.copy_global("eos_token_id", "tokenizer.ggml.eos_token_id");
+  draft.copy_global("pad_token_id", "tokenizer.ggml.padding_token_id");
   draft.put("tie_word_embeddings", !draft.tensors().has_output);
 }
 
@@ -51,7 +55,10 @@ void put_longrope(GgufDraft& draft) {
   draft.put("rope_scaling.rope_type", "longrope");
   draft.put("rope_scaling.short_factor", list_of(draft.tensors().rope_short));
   draft.put("rope_scaling.long_factor", list_of(draft.tensors().rope_long));
-  draft.copy("rope_scaling.attention_factor", "rope.scaling.attn_factor");
+  // Phi-MoE asks for two more names of the one factor there is.
+  for (const char* field : {"attention_factor", "short_mscale", "long_mscale"}) {
+    draft.copy(std::string("rope_scaling.") + field, "rope.scaling.attn_factor");
+  }
   draft.copy("rope_scaling.original_max_position_embeddings", "rope.scaling.original_context_length");
 }
 
@@ -139,8 +146,9 @@ void put_window(GgufDraft& draft) {
   draft.put("sliding_window", window == 0 ? json::Value() : json::Value(window), "attention.sliding_window");
 }
 
-void put_experts(GgufDraft& draft, int64_t gating) {
-  draft.require("num_experts", "expert_count");
+// `field`: how the family spells the number of experts.
+void put_experts(GgufDraft& draft, std::string_view field, int64_t gating) {
+  draft.require(field, "expert_count");
   draft.require("num_experts_per_tok", "expert_used_count");
   const int64_t stated = draft.integer("expert_gating_func", {0, INT32_MAX}, gating);
   if (stated != gating && stated != 0) draft.fail("expert_gating_func", fmt::format("{}", gating));
@@ -187,7 +195,7 @@ void put_llama(GgufDraft& draft) {
   const bool routed = draft.integer("expert_count", {0, parts::kExperts.high}, 0) > 0;
   const bool window = draft.integer("attention.sliding_window", {0, parts::kPositions.high}, 0) > 0;
   draft.put("model_type", routed ? "mixtral" : window ? "mistral" : "llama");
-  if (routed) put_experts(draft, kSoftmax);
+  if (routed) put_experts(draft, kLocal, kSoftmax);
   if (!routed) draft.put("mlp_bias", draft.tensors().has_ffn_bias);
   put_window(draft);
 }
@@ -206,7 +214,7 @@ void put_qwen2moe(GgufDraft& draft) {
   put_gqa(draft);
   draft.put("model_type", "qwen2_moe");
   draft.put("qkv_bias", draft.tensors().has_attention_bias);
-  put_experts(draft, kSoftmax);
+  put_experts(draft, "num_experts", kSoftmax);
   put_expert_width(draft, "moe_intermediate_size");
   if (!draft.copy("shared_expert_intermediate_size", "expert_shared_feed_forward_length")) {
     draft.require("shared_expert_intermediate_size", "feed_forward_length");
@@ -218,7 +226,7 @@ void put_qwen2moe(GgufDraft& draft) {
 void put_qwen3moe(GgufDraft& draft) {
   put_gqa(draft);
   draft.put("model_type", "qwen3_moe");
-  put_experts(draft, kSoftmax);
+  put_experts(draft, "num_experts", kSoftmax);
   put_expert_width(draft, "moe_intermediate_size");
   if (!draft.copy("norm_topk_prob", "expert_weights_norm")) draft.put("norm_topk_prob", true);
   put_dense_layers(draft);
@@ -227,7 +235,7 @@ void put_qwen3moe(GgufDraft& draft) {
 void put_olmoe(GgufDraft& draft) {
   put_gqa(draft);
   draft.put("model_type", "olmoe");
-  put_experts(draft, kSoftmax);
+  put_experts(draft, "num_experts", kSoftmax);
   draft.copy("clip_qkv", "attention.clamp_kqv");
   if (!draft.copy("norm_topk_prob", "expert_weights_norm")) draft.put("norm_topk_prob", false);
 }
@@ -236,14 +244,14 @@ void put_phimoe(GgufDraft& draft) {
   put_gqa(draft);
   draft.put("model_type", "phimoe");
   draft.put("lm_head_bias", draft.tensors().has_output_bias);
-  put_experts(draft, kSoftmax);
+  put_experts(draft, kLocal, kSoftmax);
   put_window(draft);
 }
 
 void put_granitemoe(GgufDraft& draft) {
   put_gqa(draft);
   draft.put("model_type", "granitemoe");
-  put_experts(draft, kSoftmax);
+  put_experts(draft, kLocal, kSoftmax);
   draft.copy("embedding_multiplier", "embedding_scale");
   draft.copy("residual_multiplier", "residual_scale");
   draft.copy("logits_scaling", "logit_scale");
@@ -261,6 +269,7 @@ void put_granitemoe(GgufDraft& draft) {
 // _mla, those of whole heads.
 void put_deepseek2(GgufDraft& draft) {
   put_model(draft);
+  draft.require("num_key_value_heads", "attention.head_count");  // a latent has none of its own
   const bool sigmoid = draft.integer("expert_gating_func", {0, INT32_MAX}, 0) == kSigmoid;
   draft.put("model_type", sigmoid ? "deepseek_v3" : "deepseek_v2");
   const bool split = draft.find("attention.key_length_mla") != nullptr;
@@ -273,7 +282,7 @@ void put_deepseek2(GgufDraft& draft) {
   draft.require("v_head_dim", v_key);
   draft.require("kv_lora_rank", "attention.kv_lora_rank");
   if (!draft.copy("q_lora_rank", "attention.q_lora_rank")) draft.put("q_lora_rank", json::Value());
-  put_experts(draft, sigmoid ? kSigmoid : kSoftmax);
+  put_experts(draft, kRouted, sigmoid ? kSigmoid : kSoftmax);
   put_shared_router(draft);
   if (!draft.copy("norm_topk_prob", "expert_weights_norm")) draft.put("norm_topk_prob", false);
   const bool grouped = draft.integer("expert_group_count", {0, parts::kExperts.high}, 0) > 1;
@@ -284,7 +293,7 @@ void put_glm4moe(GgufDraft& draft) {
   put_gqa(draft, true);
   draft.put("model_type", "glm4_moe");
   draft.put("use_qk_norm", draft.tensors().has_qk_norm);
-  put_experts(draft, kSigmoid);
+  put_experts(draft, kRouted, kSigmoid);
   put_shared_router(draft);
   draft.copy("norm_topk_prob", "expert_weights_norm");
 }
@@ -292,9 +301,9 @@ void put_glm4moe(GgufDraft& draft) {
 void put_gpt_oss(GgufDraft& draft) {
   put_gqa(draft);
   draft.put("model_type", "gpt_oss");
-  put_experts(draft, draft.integer("expert_gating_func", {0, INT32_MAX}, kSoftmaxOfChosen) == kSoftmax
-                         ? kSoftmax
-                         : kSoftmaxOfChosen);
+  put_experts(
+      draft, kLocal,
+      draft.integer("expert_gating_func", {0, INT32_MAX}, kSoftmaxOfChosen) == kSoftmax ? kSoftmax : kSoftmaxOfChosen);
   draft.put("intermediate_size", draft.integer("expert_feed_forward_length", parts::kWidth),
             "expert_feed_forward_length");
   put_window(draft);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -115,10 +116,28 @@ struct NamedView {
   View view;
 };
 
+/// A tensor to be written, whose bytes are made when their turn comes: so a file may be larger than memory.
+struct MadeTensor {
+  std::string name;
+  FormatId format = FormatId::f32;  // of elements, not of blocks
+  Shape shape;
+  /// Makes rows [begin, end) of the last dimension (all others counted through) at `out`, without gaps. Called from one
+  /// thread, in order. What it throws ends the writing.
+  std::function<void(int64_t begin, int64_t end, char* out)> make_rows;
+
+  int64_t num_bytes() const { return row_bytes(format, shape.num_elems()); }
+};
+
+/// One that is there as it is to be written.
+MadeTensor made_of(const std::string& name, const View& view);
+
 /// Writes a file that appears whole or not at all, equal bytes for equal input: tensors by falling alignment, then by
 /// name; the header is padded with spaces so that data starts at a multiple of 8. Streams: holds no copy of the data.
 /// Throws Error{runtime} if the disk fails.
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedView> tensors,
                        const std::map<std::string, std::string>& metadata = {});
+/// The same for tensors that are made on the way.
+void stream_safetensors(const std::filesystem::path& path, std::span<const MadeTensor> tensors,
+                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace moxie

@@ -33,6 +33,7 @@ class Bpe {
   int32_t find(std::string_view token) const;
 
   const Vocab& vocab() const { return vocab_; }
+  const PairTable& merges() const { return merges_; }
   const BpeOptions& options() const { return options_; }
 
  private:

@@ -37,6 +37,8 @@ class Decoder {
   /// What a token with that content adds in the middle of a text, or as the first token.
   std::string piece(std::string_view content, bool first) const;
 
+  /// Those before Fuse.
+  const std::vector<DecoderStep>& steps() const { return steps_; }
   const std::string& strip_content() const { return strip_.content; }
   size_t strip_start() const { return strip_.start; }
 

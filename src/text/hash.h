@@ -61,6 +61,14 @@ class PairTable {
 
   size_t size() const { return size_; }
 
+  /// Calls body(left, right, merge) for every pair, in no order.
+  template <typename Body>
+  void for_each(Body body) const {
+    for (const Slot& slot : slots_) {
+      if (slot.key != kEmpty) body(static_cast<int32_t>(slot.key >> 32), static_cast<int32_t>(slot.key), slot.merge);
+    }
+  }
+
  private:
   static constexpr uint64_t kEmpty = UINT64_MAX;  // ids are never negative
   struct Slot {

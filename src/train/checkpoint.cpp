@@ -8,6 +8,7 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
+#include "base/new_directory.h"
 #include "train/run_directory.h"
 
 namespace moxie {

@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "base/new_directory.h"
 #include "format/codec.h"
-#include "train/run_directory.h"
 
 namespace moxie {
 namespace {

@@ -162,13 +162,4 @@ std::string data_difference(const std::vector<std::string>& run, const std::vect
   return "";
 }
 
-void sync_directory(const std::filesystem::path& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) throw failed("open", directory);
-  const int result = ::fsync(fd);
-  const Error error = failed("fsync", directory);
-  ::close(fd);
-  if (result != 0) throw error;
-}
-
 }  // namespace moxie

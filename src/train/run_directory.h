@@ -45,7 +45,4 @@ std::string config_difference(std::string_view run_toml, std::string_view this_t
 /// The first line that two lists do not share, likewise; empty if none.
 std::string data_difference(const std::vector<std::string>& run, const std::vector<std::string>& now);
 
-/// fsync of a directory: entries made or renamed in it are on the disk. Throws Error{runtime}.
-void sync_directory(const std::filesystem::path& directory);
-
 }  // namespace moxie

@@ -1,20 +1,19 @@
 #include "train/upcycle.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/new_directory.h"
 #include "base/rng.h"
 #include "format/codec.h"
 #include "model/model.h"
 #include "plan/accounting.h"
 #include "spec/config.h"
-#include "store/safetensors.h"
-#include "train/run_directory.h"
+#include "store/checkpoint_write.h"
+#include "text/text_files.h"
 
 namespace moxie {
 namespace {
@@ -70,22 +69,22 @@ uint64_t stream_of(std::string_view name) {  // FNV-1a: a tensor's noise depends
   return hash;
 }
 
-/// The tensor itself, or one made for it.
-Tensor values_of(const Output& output, uint64_t seed) {
-  if (!output.view.empty() && output.std == 0) return {output.view, nullptr};
-  const int64_t columns = output.view.shape.back();
-  auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(output.view.num_bytes()));
-  const View made = dense_view(bytes->data(), output.view.format, output.view.shape);
+/// How it is written: as it stands in the file, or made on the way.
+MadeTensor made(const Output& output, uint64_t seed) {
+  if (!output.view.empty() && output.std == 0) return made_of(output.name, output.view);
+  const View& view = output.view;
   const Rng random(seed, stream_of(output.name));
-  for (int64_t row = 0; row < made.num_rows(); ++row) {
-    char* to = bytes->data() + row * made.row_bytes;
-    for (int64_t i = 0; i < columns; ++i) {
-      double value = output.view.empty() ? 0 : load(made.format, row_of(output.view, row), i);
-      if (output.std > 0) value += output.std * random.normal(static_cast<uint64_t>(row * columns + i));
-      store(made.format, to, i, static_cast<float>(value));
+  const auto make_rows = [&output, &view, random](int64_t begin, int64_t end, char* out) {
+    const int64_t columns = view.shape.back();
+    for (int64_t row = begin; row < end; ++row, out += row_bytes(view.format, columns)) {
+      for (int64_t i = 0; i < columns; ++i) {
+        double value = view.empty() ? 0 : load(view.format, row_of(view, row), i);
+        if (output.std > 0) value += output.std * random.normal(static_cast<uint64_t>(row * columns + i));
+        store(view.format, out, i, static_cast<float>(value));
+      }
     }
-  }
-  return {made, bytes};
+  };
+  return {output.name, view.format, view.shape, make_rows};
 }
 
 View new_tensor(FormatId format, Shape shape) {
@@ -145,113 +144,7 @@ std::vector<Output> plan_outputs(const Checkpoint& checkpoint, const ModelSpec& 
   return outputs;
 }
 
-// ---- files ----
-
-/// A directory that is removed unless it gets its name.
-class NewDirectory {
- public:
-  explicit NewDirectory(const fs::path& path) : path_(path) {
-    temporary_ = path.string() + fmt::format(".{}.tmp", ::getpid());
-    std::error_code error;
-    if (!fs::create_directory(temporary_, error)) {
-      throw make_error(ErrorCode::runtime, "create {}: {}", temporary_.string(),
-                       error ? error.message() : "it exists already");
-    }
-  }
-  ~NewDirectory() {
-    std::error_code ignored;
-    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
-  }
-  NewDirectory(const NewDirectory&) = delete;
-  NewDirectory& operator=(const NewDirectory&) = delete;
-
-  const fs::path& path() const { return temporary_; }
-  void commit() {
-    sync_directory(temporary_);
-    std::error_code error;
-    fs::rename(temporary_, path_, error);
-    if (error) throw make_error(ErrorCode::runtime, "rename to {}: {}", path_.string(), error.message());
-    temporary_.clear();
-    sync_directory(path_.parent_path());
-  }
-
- private:
-  fs::path path_, temporary_;
-};
-
-/// Cuts `outputs` into runs of at most `shard_bytes`: the first of each, and the end.
-std::vector<size_t> shard_begins(const std::vector<Output>& outputs, int64_t shard_bytes) {
-  std::vector<size_t> begins = {0};
-  int64_t bytes = 0;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const int64_t more = outputs[i].view.num_bytes();
-    if (bytes > 0 && more > shard_bytes - bytes) {
-      begins.push_back(i);
-      bytes = 0;
-    }
-    bytes += more;
-  }
-  begins.push_back(outputs.size());
-  return begins;
-}
-
-int64_t write_weights(const fs::path& directory, const std::vector<Output>& outputs, int64_t total_bytes,
-                      const UpcycleOptions& options, const std::function<void(double)>& progress) {
-  const std::vector<size_t> begins = shard_begins(outputs, options.shard_bytes);
-  const size_t shards = begins.size() - 1;
-  json::Value weight_map{json::Object{}};
-  double done = 0;
-  for (size_t s = 0; s < shards; ++s) {
-    const std::string name =
-        shards == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards);
-    std::vector<NamedView> views;
-    std::vector<Tensor> owners;
-    for (size_t i = begins[s]; i < begins[s + 1]; ++i) {
-      owners.push_back(values_of(outputs[i], options.seed));
-      views.push_back({outputs[i].name, owners.back().view});
-      weight_map.set(outputs[i].name, name);
-      done += static_cast<double>(outputs[i].view.num_bytes());
-    }
-    write_safetensors(directory / name, views, {{"format", "pt"}});
-    progress(done / static_cast<double>(std::max<int64_t>(1, total_bytes)));
-  }
-  if (shards > 1) {
-    json::Value metadata, index;
-    metadata.set("total_size", total_bytes);
-    index.set("metadata", std::move(metadata)).set("weight_map", std::move(weight_map));
-    AtomicFile file(directory / "model.safetensors.index.json");
-    file.write(index.dump(2) + "\n");
-    file.commit();
-  }
-  return static_cast<int64_t>(shards);
-}
-
-// What belongs to text and sampling, not to the weights.
-bool goes_along(const std::string& name) {
-  constexpr std::string_view names[] = {"vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-                                        "generation_config.json"};
-  return name.starts_with("tokenizer") || name.starts_with("chat_template") || name.ends_with(".tiktoken") ||
-         name.ends_with(".jinja") || std::find(std::begin(names), std::end(names), name) != std::end(names);
-}
-
-void copy_text_files(const fs::path& from, const fs::path& to) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string();
-    std::error_code error;
-    if (!goes_along(name) || !entry.is_regular_file(error)) continue;
-    if (!fs::copy_file(entry.path(), to / name, error)) {
-      throw make_error(ErrorCode::runtime, "copy {}: {}", entry.path().string(), error.message());
-    }
-  }
-}
-
-void check_room(const fs::path& directory, int64_t bytes) {
-  std::error_code error;
-  const fs::space_info space = fs::space(directory, error);
-  if (error || space.available >= static_cast<uintmax_t>(bytes)) return;
-  throw make_error(ErrorCode::does_not_fit, "{}: the upcycled model takes {:.1f} GB, the disk has {:.1f} GB left",
-                   directory.string(), static_cast<double>(bytes) / 1e9, static_cast<double>(space.available) / 1e9);
-}
+// ---- the checkpoint ----
 
 UpcycleResult describe(const ModelSpec& dense, const ModelSpec& sparse, const UpcycleOptions& options) {
   UpcycleResult result;
@@ -277,17 +170,13 @@ UpcycleResult describe(const ModelSpec& dense, const ModelSpec& sparse, const Up
 
 }  // namespace
 
-UpcycleResult upcycle(const fs::path& dense_path, const fs::path& out_path, const UpcycleOptions& options,
+UpcycleResult upcycle(const fs::path& dense_path, const fs::path& out, const UpcycleOptions& options,
                       const std::function<void(double)>& progress) {
   MOXIE_CHECK(options.shard_bytes > 0);
   if (!std::isfinite(options.noise) || options.noise < 0) {
     throw make_error(ErrorCode::usage, "upcycle: expected a noise of 0 or more, got {}", options.noise);
   }
-  const fs::path out = fs::absolute(out_path).lexically_normal();
-  const fs::path target = out.has_filename() ? out : out.parent_path();
-  if (fs::exists(fs::symlink_status(target))) {
-    throw make_error(ErrorCode::usage, "upcycle: {} exists already; nothing is overwritten", target.string());
-  }
+  NewDirectory directory(out);
   const std::string source = (dense_path / "config.json").string();
   const std::string text = read_file(source, kMaxConfigBytes);
   const ModelSpec dense = parse_config(text, source);
@@ -298,10 +187,11 @@ UpcycleResult upcycle(const fs::path& dense_path, const fs::path& out_path, cons
   const std::vector<Output> outputs = plan_outputs(model.checkpoint(), dense, sparse, options.noise);
   UpcycleResult result = describe(dense, sparse, options);
   for (const Output& output : outputs) result.bytes += output.view.num_bytes();
-  check_room(target.parent_path(), result.bytes);
+  directory.check_room(result.bytes);
 
-  NewDirectory directory(target);
-  result.files = write_weights(directory.path(), outputs, result.bytes, options, progress);
+  std::vector<MadeTensor> tensors;
+  for (const Output& output : outputs) tensors.push_back(made(output, options.seed));
+  result.files = write_checkpoint(directory.path(), tensors, options.shard_bytes, progress);
   copy_text_files(dense_path, directory.path());
   AtomicFile file(directory.path() / "config.json");
   file.write(config.dump(2) + "\n");

@@ -30,8 +30,8 @@ struct UpcycleResult {
 /// Writes `out`: config.json, weights, and the tokenizer and generation files of `dense` as they are. Each expert is a
 /// copy of its layer's feed-forward block, routers are normal(0, 0.02); gates sum to 1, so that without noise the
 /// logits are the dense ones up to rounding. Where the family demands a shared expert, it starts with a zero output.
-/// `out` appears whole or not at all. Weights go from the mapped file to the disk; only new values (routers, noise)
-/// are held, at most a shard of them. `progress` gets the share written.
+/// `out` appears whole or not at all. Weights go from the mapped file to the disk, new values are made on the way:
+/// none are held. `progress` gets the share written.
 /// Throws Error{usage} as upcycled_config does and if `out` exists, Error{invalid} as upcycled_config and Model::load
 /// do, Error{does_not_fit} if the disk has too little room, Error{runtime} if it fails.
 UpcycleResult upcycle(const std::filesystem::path& dense, const std::filesystem::path& out,

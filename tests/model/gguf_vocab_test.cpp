@@ -54,6 +54,52 @@ TEST_P(GgufVocabulary, encodes_the_corpus_as_its_hugging_face_form_does) {
   }
 }
 
+// Behind one of them tokenizer.json cannot but begin a text anew, with another space if it is of SentencePiece.
+std::vector<std::string> user_defined(const std::filesystem::path& path) {
+  const GgufFile file = GgufFile::open(path);
+  const json::Array& tokens = file.metadata().find("tokenizer.ggml.tokens")->items();
+  const json::Array& types = file.metadata().find("tokenizer.ggml.token_type")->items();
+  std::vector<std::string> found;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (types[i].as_int() == 4) found.push_back(tokens[i].as_string());
+  }
+  return found;
+}
+
+// What stands around a text, added tokens, decoding: all of it, through tokenizer.json and tokenizer_config.json.
+TEST_P(GgufVocabulary, is_the_same_in_the_files_of_a_directory) {
+  const std::string name = GetParam();
+  const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) / ("moxie_files_" + name);
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directories(directory);
+  const ModelSource source = ModelSource::open(unpacked(name));
+  source.write_text_files(directory);
+  const Tokenizer ours = source.tokenizer(), theirs = Tokenizer::load(directory);
+  const bool sentencepiece = name == "llama-spm" || name == "phi-3";
+  EXPECT_EQ(ours.bos(), theirs.bos());
+  EXPECT_EQ(ours.eos(), theirs.eos());
+  ASSERT_EQ(ours.vocab_size(), theirs.vocab_size());
+  for (int32_t id = 0; id < ours.vocab_size(); ++id) {
+    ASSERT_EQ(ours.token_bytes(id), theirs.token_bytes(id)) << id;
+    ASSERT_EQ(ours.is_special(id), theirs.is_special(id)) << id;
+  }
+  std::vector<std::string> texts = tokenizer_data::corpus();
+  for (int32_t id = 0; id < ours.vocab_size(); ++id) {
+    if (ours.is_special(id)) texts.push_back("one" + ours.token_bytes(id) + "two " + ours.token_bytes(id));
+  }
+  const std::vector<std::string> apart = user_defined(unpacked(name));
+  for (const std::string& text : texts) {
+    const auto stands_in_text = [&](const std::string& token) { return text.find(token) != std::string::npos; };
+    if (sentencepiece && std::any_of(apart.begin(), apart.end(), stands_in_text)) continue;
+    for (const EncodeOptions& options :
+         {EncodeOptions{}, EncodeOptions{.add_special = false, .parse_special = false}}) {
+      const std::vector<int32_t> ids = ours.encode(text, options);
+      ASSERT_EQ(ids, theirs.encode(text, options)) << printable(text, 200);
+      ASSERT_EQ(ours.decode(ids), theirs.decode(ids)) << printable(text, 200);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Files, GgufVocabulary,
                          testing::Values("gpt-2", "starcoder", "deepseek-coder", "deepseek-llm", "llama-spm", "phi-3"),
                          [](const auto& test) {

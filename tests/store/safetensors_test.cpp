@@ -97,6 +97,34 @@ TEST(SafetensorsWriter, the_order_of_its_input_does_not_change_the_bytes) {
   EXPECT_EQ(text.substr(text.size() - 7), std::string("\1\2\3\4\1\2\3", 7));
 }
 
+TEST(SafetensorsWriter, tensors_made_on_the_way_give_the_same_file) {
+  TemporaryDirectory directory;
+  std::vector<float> numbers(700'000);  // several pieces
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(i);
+  View strided = dense_view(numbers.data(), FormatId::f32, {1000, 300});
+  strided.row_bytes *= 2;
+  const std::vector<NamedView> views = {{"a", dense_view(numbers.data(), FormatId::f32, {700, 1000})},
+                                        {"b", strided},
+                                        {"c", dense_view(numbers.data(), FormatId::u8, {3})},
+                                        {"d", dense_view(numbers.data(), FormatId::f32, {})},
+                                        {"e", dense_view(numbers.data(), FormatId::f32, {0, 4})}};
+  std::vector<MadeTensor> made;
+  for (const NamedView& each : views) made.push_back(made_of(each.name, each.view));
+  int64_t next_row = 0;
+  made[0].make_rows = [&](int64_t begin, int64_t end, char* out) {
+    EXPECT_EQ(begin, std::exchange(next_row, end));
+    std::memcpy(out, &numbers[static_cast<size_t>(begin) * 1000], static_cast<size_t>(end - begin) * 4000);
+  };
+  write_safetensors(directory / "1", views, {{"format", "pt"}});
+  stream_safetensors(directory / "2", made, {{"format", "pt"}});
+  EXPECT_EQ(next_row, 700);
+  EXPECT_EQ(bytes_of(directory / "1"), bytes_of(directory / "2"));
+  next_row = 0;
+  made[1].make_rows = [](int64_t, int64_t, char*) { throw make_error(ErrorCode::runtime, "no more"); };
+  EXPECT_THROW(stream_safetensors(directory / "3", made), Error);
+  EXPECT_FALSE(std::filesystem::exists(directory / "3"));
+}
+
 TEST(SafetensorsWriter, strided_rows_are_written_without_their_gaps) {
   TemporaryDirectory directory;
   const uint8_t bytes[12] = {1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0};

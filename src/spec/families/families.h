@@ -13,6 +13,7 @@ namespace moxie {
 struct Family {
   std::string_view model_type;
   ModelSpec (*read)(const ConfigReader& config);
+  std::string_view architecture;  // what a config.json calls transformers' class of it
 };
 
 /// Every family, sorted by model_type.

@@ -1,0 +1,162 @@
+#include "quantize/hf_export.h"
+
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "base/crc32c.h"
+#include "base/new_directory.h"
+#include "format/codec.h"
+#include "kernels/kernels.h"
+#include "quantize/hf_tensors.h"
+#include "spec/config.h"
+#include "spec/hf_config.h"
+#include "store/checkpoint_write.h"
+
+namespace moxie {
+namespace {
+
+namespace fs = std::filesystem;
+
+// As transformers calls it; empty for a format it does not load so.
+std::string_view dtype_of(FormatId format) {
+  if (format == FormatId::bf16) return "bfloat16";
+  if (format == FormatId::f16) return "float16";
+  return format == FormatId::f32 ? "float32" : "";
+}
+
+FormatId format_of(const HfTensor& tensor, FormatId format) {
+  return tensor.stays_f32 ? FormatId::f32 : format;
+}
+
+void encode(FormatId format, const std::vector<float>& row, const HfTensor& tensor, char* out) {
+  if (format == FormatId::f32) {
+    std::memcpy(out, row.data(), row.size() * sizeof(float));
+    return;
+  }
+  auto* to = reinterpret_cast<uint16_t*>(out);
+  for (size_t i = 0; i < row.size(); ++i) {
+    to[i] = format == FormatId::bf16 ? f32_to_bf16(row[i]) : f32_to_f16(row[i]);
+    const bool overflows = format == FormatId::f16 && std::isfinite(row[i]) && std::isinf(f16_to_f32(to[i]));
+    if (overflows) {
+      throw invalid({.where = tensor.name,
+                     .expected = "values within the range of f16, 65504",
+                     .got = fmt::format("{}", row[i]),
+                     .hint = "Store the weights as bf16."});
+    }
+  }
+}
+
+MadeTensor made(const HfTensor& tensor, FormatId format) {
+  const auto make_rows = [&tensor, format](int64_t begin, int64_t end, char* out) {
+    std::vector<float> row(static_cast<size_t>(tensor.shape.back()));
+    for (int64_t i = begin; i < end; ++i, out += row_bytes(format, tensor.shape.back())) {
+      tensor.read_row(i, row.data());
+      encode(format, row, tensor, out);
+    }
+  };
+  return {tensor.name, format, tensor.shape, make_rows};
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+/// Compares what lies in the directory with the source, and sums up both by expert.
+class Verifier {
+ public:
+  Verifier(const fs::path& directory, FormatId format) : checkpoint_(Checkpoint::open(directory)), format_(format) {}
+
+  void check(const HfTensor& tensor) {
+    const Tensor* found = checkpoint_.find(tensor.name);
+    const FormatId format = format_of(tensor, format_);
+    MOXIE_CHECK(found != nullptr && found->view.format == format && found->view.shape == tensor.shape);
+    const int64_t num_rows = tensor.num_rows();
+    const int64_t rows_each = tensor.num_experts == 0 ? num_rows : num_rows / tensor.num_experts;
+    ExpertCheck of_none;
+    for (int64_t begin = 0; begin < num_rows; begin += rows_each) {
+      const int64_t expert = tensor.expert + begin / rows_each;
+      ExpertCheck& sums = tensor.expert < 0 ? of_none : experts_[{tensor.layer, expert}];
+      add(tensor, found->view, begin, begin + rows_each, sums);
+      if (sums.source == sums.written) continue;
+      throw make_error(ErrorCode::runtime, "{}: the disk does not give back what was written", tensor.name);
+    }
+  }
+
+  std::vector<ExpertCheck> experts() const {
+    std::vector<ExpertCheck> out;
+    for (const auto& [place, sums] : experts_) out.push_back({place.first, place.second, sums.source, sums.written});
+    return out;
+  }
+
+ private:
+  void add(const HfTensor& tensor, const View& view, int64_t begin, int64_t end, ExpertCheck& sums) {
+    const auto columns = static_cast<size_t>(tensor.shape.back());
+    std::vector<float> row(columns);
+    std::vector<char> rounded(static_cast<size_t>(row_bytes(view.format, tensor.shape.back())));
+    const auto sum = [&](const void* from, uint32_t before) {
+      find_kernel_set("ref")->decode_row(view.format, from, nullptr, static_cast<int64_t>(columns), row.data());
+      return crc32c(row.data(), columns * sizeof(float), before);
+    };
+    for (int64_t i = begin; i < end; ++i) {
+      tensor.read_row(i, row.data());
+      encode(view.format, row, tensor, rounded.data());
+      sums.source = sum(rounded.data(), sums.source);
+      sums.written = sum(static_cast<const char*>(view.data) + i * view.row_bytes, sums.written);
+    }
+  }
+
+  Checkpoint checkpoint_;
+  FormatId format_;
+  std::map<std::pair<int64_t, int64_t>, ExpertCheck> experts_;  // by layer and expert
+};
+
+}  // namespace
+
+HfExportResult export_hf(const ModelSource& source, const fs::path& out, const HfExportOptions& options,
+                         const std::function<void(double)>& progress) {
+  MOXIE_CHECK(options.shard_bytes > 0);
+  if (dtype_of(options.format).empty()) {
+    throw make_error(ErrorCode::usage, "weights of a Hugging Face directory: expected bf16, f16 or f32, got {}",
+                     format_name(options.format));
+  }
+  NewDirectory directory(out);
+  const std::string name = source.path().string();
+  const ModelSpec bound = source.spec();
+  const Checkpoint checkpoint = source.checkpoint(bound);
+  ModelWeights weights = bind_weights(bound, checkpoint);
+  const json::Value config = hf_config(source.config(), bound, dtype_of(options.format), name);
+  const ModelSpec family = read_config(config, name);
+  const std::vector<HfTensor> tensors = hf_tensors(family, bound, weights);
+
+  HfExportResult result{.family = family.family, .num_tensors = static_cast<int64_t>(tensors.size())};
+  std::vector<MadeTensor> files;
+  for (const HfTensor& tensor : tensors) {
+    files.push_back(made(tensor, format_of(tensor, options.format)));
+    result.num_parameters += tensor.shape.num_elems();
+    result.bytes += files.back().num_bytes();
+  }
+  if (bound.num_mtp_layers > 0) {
+    result.notices.emplace_back("the layers of multi-token prediction are left out: they are not run");
+  }
+  directory.check_room(result.bytes);
+  result.files =
+      write_checkpoint(directory.path(), files, options.shard_bytes, [&](double share) { progress(share / 2); });
+  source.write_text_files(directory.path());
+  write_text(directory.path() / "config.json", config.dump(2) + "\n");
+
+  Verifier verifier(directory.path(), options.format);
+  int64_t done = 0;
+  for (const HfTensor& tensor : tensors) {
+    verifier.check(tensor);
+    done += tensor.shape.num_elems();
+    progress(0.5 + 0.5 * static_cast<double>(done) / static_cast<double>(result.num_parameters));
+  }
+  result.experts = verifier.experts();
+  directory.commit();
+  return result;
+}
+
+}  // namespace moxie
