@@ -154,11 +154,15 @@ void print_report(const ConvertFlags& flags, const ConvertReport& report) {
 }
 
 void run_convert(ConvertFlags& flags) {
-  const std::string to = !flags.to.empty() ? flags.to : flags.out.ends_with(".gguf") ? "gguf" : "hf";
-  if (to != "gguf") {
-    throw make_error(ErrorCode::usage, "{}: a GGUF file is all that can be written: name it *.gguf, or say --to gguf",
+  const std::string to = !flags.to.empty()               ? flags.to
+                         : flags.out.ends_with(".gguf")  ? "gguf"
+                         : flags.out.ends_with(".moxie") ? "moxie"
+                                                         : "hf";
+  if (to == "hf") {
+    throw make_error(ErrorCode::usage, "{}: a file is all that can be written: name it *.gguf or *.moxie, or say --to",
                      flags.out);
   }
+  flags.options.plan.pack = to == "moxie";
   flags.options.plan.mix = read_mix(flags.format);
   flags.options.plan.pre = flags.pre;
   for (const std::string& each : flags.tensor_formats) flags.options.plan.overrides.push_back(read_override(each));
@@ -189,7 +193,7 @@ void add_convert(CLI::App& app) {
       ->required();
   verb->add_option("out", flags->out, "File to write")->required();
   verb->add_option("--to", flags->to, "What to write; without it, as the name of OUT says")
-      ->check(CLI::IsMember({"gguf"}));
+      ->check(CLI::IsMember({"gguf", "moxie"}));
   verb->add_option("--format", flags->format,
                    fmt::format("Formats of the tensors: same (as they are), {}", fmt::join(mix_names(), ", ")));
   verb->add_option(

@@ -93,6 +93,11 @@ class Renamer {
   explicit Renamer(const ModelSpec& spec) : spec_(spec), names_(spec.names) {}
 
   void add(const TensorEntry& entry) {
+    if (entry.tensor.view.packed && !may_be_packed(entry.name)) {
+      throw invalid({.where = fmt::format("{}: {}", entry.file, entry.name),
+                     .expected = "plain rows: only matrices of attention, experts and the head are packed",
+                     .got = "packed rows"});
+    }
     if (std::find(std::begin(kFacts), std::end(kFacts), entry.name) != std::end(kFacts)) return;
     const std::optional<BlockName> block = parse_block_name(entry.name);
     if (!block) return add_top_level(entry);
@@ -263,6 +268,18 @@ std::vector<double> factors_of(const GgufFile& file, std::string_view name) {
 }
 
 }  // namespace
+
+bool may_be_packed(std::string_view name) {
+  if (name == "output.weight") return true;
+  const std::optional<BlockName> block = parse_block_name(name);
+  if (!block || block->ending != "weight") return false;
+  for (const std::string_view stem : {"attn_q", "attn_k", "attn_v", "attn_output", "attn_q_a", "attn_q_b",
+                                      "attn_kv_a_mqa", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_exps",
+                                      "ffn_up_exps", "ffn_down_exps", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}) {
+    if (block->stem == stem) return true;
+  }
+  return false;
+}
 
 GgufTensorFacts gguf_tensor_facts(const GgufFile& file) {
   const auto has = [&](std::string_view name) { return find_entry(file, name) != nullptr; };

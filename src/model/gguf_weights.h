@@ -11,6 +11,9 @@ namespace moxie {
 /// What the tensors say that gguf_spec needs to know. Throws Error{invalid} for rotary factors that are not f32.
 GgufTensorFacts gguf_tensor_facts(const GgufFile& file);
 
+/// Whether a tensor is a matrix that products alone read, whole or expert by expert: its rows may be packed.
+bool may_be_packed(std::string_view name);
+
 /// Every tensor of the file, renamed for a spec that gguf_spec made; those it has no name for keep theirs, so that
 /// bind_weights reports them. `layer` -> "model.layers.{}.", one entry an expert. Throws Error{invalid} if a stack has
 /// another number of experts than the spec. Cost: linear in entries and experts.

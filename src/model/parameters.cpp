@@ -54,10 +54,7 @@ void copy_matrix(const View& from, const View& to) {
   auto* out = static_cast<float*>(const_cast<void*>(to.data));
   const int64_t columns = from.shape.back();
   for (int64_t row = 0; row < from.num_rows(); ++row) {
-    const void* scales =
-        from.scales == nullptr ? nullptr : static_cast<const char*>(from.scales) + row * from.scale_row_bytes;
-    kernels.decode_row(from.format, static_cast<const char*>(from.data) + row * from.row_bytes, scales, columns,
-                       out + row * columns);
+    decode_row(kernels, from, row, out + row * columns);
   }
 }
 

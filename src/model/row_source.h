@@ -47,8 +47,7 @@ class RowSource {
  private:
   struct Row {
     const View* view;
-    const char* data;
-    const void* scales;
+    int64_t index;  // in it
   };
   Row row(int64_t index) const;
   void decode_transposed(int64_t begin, int64_t end, float* out) const;

@@ -61,7 +61,8 @@ class Checker {
       const PlannedTensor& tensor = plan_.tensors[i];
       const auto at = entries.find(tensor.name);
       const View* view = at == entries.end() ? nullptr : &at->second->tensor.view;
-      if (view == nullptr || view->format != tensor.format || !(view->shape == tensor.shape)) {
+      if (view == nullptr || view->format != tensor.format || view->packed != tensor.packed ||
+          !(view->shape == tensor.shape)) {
         fail(tensor, 0, fmt::format("{} {}", format_name(tensor.format), tensor.shape.str()), "another tensor");
       }
       const std::vector<Sums> experts = sums_of(tensor, RowSource(*view));

@@ -23,6 +23,7 @@ struct GgufPlanOptions {
   std::optional<Mix> mix;                 // none: every tensor keeps the format it has
   std::vector<FormatOverride> overrides;  // the first that fits counts; for tensors that may be quantized
   std::string pre;                        // as gguf_vocabulary takes it
+  bool pack = false;                      // rows packed where they can be (format/packed.h): a file for moxie alone
 };
 
 struct PlannedTensor {
@@ -30,6 +31,7 @@ struct PlannedTensor {
   Shape shape;
   RowSource rows;
   FormatId format = FormatId::f32;
+  bool packed = false;
 
   int64_t num_rows() const { return shape.num_elems() / shape.back(); }
   int64_t num_bytes() const { return row_bytes(format, shape.num_elems()); }

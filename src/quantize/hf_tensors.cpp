@@ -5,7 +5,7 @@
 #include <memory>
 #include <unordered_set>
 
-#include "kernels/kernels.h"
+#include "ops/exec.h"
 #include "model/parameter_slots.h"
 
 namespace moxie {
@@ -21,9 +21,7 @@ struct Rows {
 
   void read(int64_t row, float* out) const {
     const int64_t from = head_rows == 0 ? row : row - row % head_rows + interleaved(row % head_rows, head_rows);
-    const auto at = [&](const void* base, int64_t step) { return static_cast<const char*>(base) + from * step; };
-    const void* scales = view.scales == nullptr ? nullptr : at(view.scales, view.scale_row_bytes);
-    find_kernel_set("ref")->decode_row(view.format, at(view.data, view.row_bytes), scales, columns(), out);
+    decode_row(*find_kernel_set("ref"), view, from, out);
   }
 
   // Where element i of [2, n / 2] stands in [n / 2, 2].

@@ -111,6 +111,7 @@ void add_entries(Part& part, std::vector<TensorEntry>& entries) {
   for (TensorRange& range : part.header.tensors) {
     // Offsets are multiples of the alignment, at least 8: every element lies aligned for its format.
     Tensor tensor{dense_view(data + range.begin, range.format, range.shape), part.map};
+    tensor.view.packed = range.packed;
     entries.push_back({std::move(range.name), std::move(tensor), part.source});
   }
 }

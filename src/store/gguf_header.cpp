@@ -4,6 +4,7 @@
 #include <bit>
 #include <tuple>
 
+#include "format/packed.h"
 #include "store/foreign_kind.h"
 #include "store/gguf.h"
 #include "store/gguf_reader.h"
@@ -207,7 +208,7 @@ class HeaderParser : private GgufReader {
     where_ = fmt::format("tensor \"{}\"", printable(tensor.name));
     tensor.shape = read_shape();
     const size_t type_offset = at_;
-    tensor.format = read_format();
+    read_type(tensor);
     const int64_t bytes = checked_bytes(tensor, type_offset);
     tensor.range_offset = at_;
     const auto begin = number<uint64_t>(" offset");
@@ -249,10 +250,15 @@ class HeaderParser : private GgufReader {
     return Shape(std::span<const int64_t>(dims.data(), rank));
   }
 
-  FormatId read_format() {
+  void read_type(TensorRange& tensor) {
     const size_t offset = at_;
     const auto type = number<uint32_t>(" type");
-    if (const auto format = format_from_gguf(type)) return *format;
+    tensor.packed = (type & kPackedType) != 0;
+    if (const auto format = format_from_gguf(type & ~kPackedType)) {
+      tensor.format = *format;
+      if (tensor.packed) check_packed(tensor, offset);
+      return;
+    }
     const std::string_view removed = removed_type(type);
     if (!removed.empty()) {
       fail(" type", offset, "a type of the format", fmt::format("{} ({}), a removed type", type, removed),
@@ -260,6 +266,17 @@ class HeaderParser : private GgufReader {
     }
     fail(" type", offset, "a type such as 0 (f32) or 12 (q4_k)",
          fmt::format("type {}, which is not known to this build", type));
+  }
+
+  void check_packed(const TensorRange& tensor, size_t type_offset) const {
+    const Shape& shape = tensor.shape;
+    if (!can_pack(tensor.format)) {
+      fail(" type", type_offset, "a format whose rows can be packed", std::string(format_name(tensor.format)));
+    }
+    if (shape.rank() < 2 || shape[shape.rank() - 2] % kPackedRows != 0) {
+      fail(" type", type_offset, fmt::format("matrices of {} rows or a multiple, as they are packed", kPackedRows),
+           shape.str());
+    }
   }
 
   int64_t checked_bytes(const TensorRange& tensor, size_t type_offset) const {

@@ -37,7 +37,9 @@ template <>
 inline constexpr uint32_t kGgufType<double> = 12;
 
 constexpr std::string_view kAlignmentKey = "general.alignment";
-constexpr uint32_t kGgufAlignment = 32;  // where that key is absent, and of all files we write
+constexpr uint32_t kGgufAlignment = 32;    // where that key is absent, and of what we write but for
+constexpr uint32_t kPackedAlignment = 64;  // files with packed tensors: a vector load crosses no cache line
+constexpr uint32_t kPackedType = 1 << 16;  // more than the type of the same blocks: rows are packed (format/packed.h)
 constexpr uint64_t kMaxGgufKeyBytes = 65535;
 constexpr uint64_t kMaxGgufNameBytes = 63;  // the specification says 64, its reference reader takes fewer
 constexpr uint32_t kMaxGgufRank = 4;

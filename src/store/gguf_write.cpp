@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "base/utf8.h"
+#include "format/packed.h"
 #include "store/gguf.h"
 #include "store/gguf_types.h"
 
@@ -28,19 +29,24 @@ bool is_utf8(std::string_view text) {
   return utf8_error_offset(text) == std::string_view::npos;
 }
 
-int64_t padding(int64_t end) {
-  return (kGgufAlignment - end % kGgufAlignment) % kGgufAlignment;
+int64_t padding(int64_t end, int64_t alignment) {
+  return (alignment - end % alignment) % alignment;
+}
+
+uint32_t alignment_of(std::span<const GgufTensor> tensors) {
+  const bool packed = std::any_of(tensors.begin(), tensors.end(), [](const GgufTensor& each) { return each.packed; });
+  return packed ? kPackedAlignment : kGgufAlignment;
 }
 
 /// The table of tensors; throws for those that the format cannot hold.
 class Table {
  public:
-  Table(const std::filesystem::path& path, std::span<const GgufTensor> tensors) : path_(path) {
+  Table(const std::filesystem::path& path, std::span<const GgufTensor> tensors, int64_t alignment) : path_(path) {
     int64_t begin = 0;
     for (const GgufTensor& tensor : tensors) {
       add(tensor, begin);
       const int64_t end = begin + row_bytes(tensor.format, tensor.shape.num_elems());
-      begin = end + padding(end);
+      begin = end + padding(end, alignment);
     }
   }
 
@@ -68,7 +74,8 @@ class Table {
     put_text(bytes_, tensor.name);
     put<uint32_t>(bytes_, static_cast<uint32_t>(dims.size()));
     for (size_t i = dims.size(); i-- > 0;) put<uint64_t>(bytes_, static_cast<uint64_t>(dims[i]));
-    put<uint32_t>(bytes_, static_cast<uint32_t>(info.gguf));
+    MOXIE_CHECK(!tensor.packed || (can_pack(tensor.format) && dims.size() > 1 && dims[dims.size() - 2] % kPackedRows == 0));
+    put<uint32_t>(bytes_, static_cast<uint32_t>(info.gguf) + (tensor.packed ? kPackedType : 0));
     put<uint64_t>(bytes_, static_cast<uint64_t>(begin));
   }
 
@@ -88,11 +95,18 @@ class GgufWriter {
   GgufWriter(const std::filesystem::path& path, ThreadPool& pool) : path_(path), pool_(pool) {}
 
   void write(const GgufMetadata& metadata, std::span<const GgufTensor> tensors, const GgufProgress& progress) {
-    const Table table(path_, tensors);
+    alignment_ = alignment_of(tensors);
+    const Table table(path_, tensors, alignment_);
+    const bool says_alignment = alignment_ != kGgufAlignment;
     std::string head = "GGUF";
     put<uint32_t>(head, 3);
     put<uint64_t>(head, tensors.size());
-    put<uint64_t>(head, metadata.count_);
+    put<uint64_t>(head, metadata.count_ + says_alignment);
+    if (says_alignment) {
+      put_text(head, kAlignmentKey);
+      put<uint32_t>(head, kGgufType<uint32_t>);
+      put<uint32_t>(head, alignment_);
+    }
     head += metadata.bytes_;
     head += table.bytes();
     AtomicFile file(path_);
@@ -103,15 +117,16 @@ class GgufWriter {
   }
 
  private:
-  static void pad(AtomicFile& file, int64_t end) {
-    constexpr char zeros[kGgufAlignment] = {};
-    file.write(zeros, static_cast<size_t>(padding(end)));
+  void pad(AtomicFile& file, int64_t end) const {
+    constexpr char zeros[kPackedAlignment] = {};
+    file.write(zeros, static_cast<size_t>(padding(end, alignment_)));
   }
 
   void write(AtomicFile& file, const GgufTensor& tensor, const GgufProgress& progress) {
     const int64_t row = row_bytes(tensor.format, tensor.shape.back());
     const int64_t num_rows = tensor.shape.num_elems() / tensor.shape.back();
-    const int64_t piece = std::max<int64_t>(kPieceBytes / row, 1);
+    const int64_t least = tensor.packed ? kPackedRows : 1;
+    const int64_t piece = std::max<int64_t>(kPieceBytes / row / least, 1) * least;
     const int64_t batch = piece * kPiecesAThread * pool_.size();
     for (int64_t begin = 0; begin < num_rows; begin += batch) {
       const int64_t end = std::min(begin + batch, num_rows);
@@ -142,6 +157,7 @@ class GgufWriter {
 
   const std::filesystem::path& path_;
   ThreadPool& pool_;
+  uint32_t alignment_ = kGgufAlignment;
   std::vector<char> made_;
   std::vector<std::exception_ptr> faults_;
 };
@@ -224,7 +240,7 @@ void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
   std::vector<GgufTensor> made;
   for (const NamedView& tensor : tensors) {
     const View& view = tensor.view;
-    made.push_back({tensor.name, view.format, view.shape, [&view](int64_t begin, int64_t end, char* out) {
+    made.push_back({tensor.name, view.format, view.shape, false, [&view](int64_t begin, int64_t end, char* out) {
                       const auto row = static_cast<size_t>(row_bytes(view.format, view.shape.back()));
                       for (int64_t i = begin; i < end; ++i, out += row) {
                         std::memcpy(out, static_cast<const char*>(view.data) + i * view.row_bytes, row);

@@ -22,6 +22,7 @@ struct TensorRange {
   std::string name;
   FormatId format = FormatId::f32;
   Shape shape;
+  bool packed = false;  // as View has it; of GGUF files alone
   int64_t begin = 0;
   int64_t end = 0;
   size_t name_offset = 0;   // of the name in the file, for messages
