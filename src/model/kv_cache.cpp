@@ -28,6 +28,7 @@ KvCache::KvCache(const ModelSpec& spec, int64_t num_pages, FormatId format)
                      "KV cache of {} pages of {} bytes cannot be reserved; use a smaller context", num_pages,
                      page_bytes());
   }
+  ::madvise(memory, bytes_, MADV_HUGEPAGE);  // a wish: decode walks all of it, and no error if refused
   data_ = static_cast<char*>(memory);
 }
 

@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/kv_steps.h"
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/sum_rows.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace moxie::cpu {
@@ -70,92 +70,6 @@ struct AttentionRow {
   int64_t lo, hi;      // of them, those in the current block, counted from its start
   float max, total;    // of the softmax so far
 };
-
-/// Rows of an operand, or of sums.
-template <class T>
-struct RowsOf {
-  T* data;
-  int64_t stride;
-  RowsOf from(int64_t row) const { return {data + row * stride, stride}; }
-};
-
-/// sums(r, lane) = [sums(r, lane)] + sum over steps of a(r, step) * b(step, lane), for kRows rows x kVectors vectors.
-template <class Product, int kRows, int kVectors, class Steps>
-void sum_tile(const RowsOf<const float>& a, const Steps& b, int64_t begin, int64_t end, int64_t lane,
-              const RowsOf<float>& sums, bool add) {
-  using Isa = typename Product::Isa;
-  using F = typename Isa::F;
-  F sum[kRows * kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) {
-      sum[r * kVectors + i] = add ? Isa::load(sums.data + r * sums.stride + lane + i * Isa::kLanes) : Isa::zero();
-    }
-  }
-  for (int64_t s = begin; s < end; ++s) {
-    F step[kVectors];
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) step[i] = b.load(s, lane + i * Isa::kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const float each = a.data[r * a.stride + s];
-#pragma GCC unroll 4
-      for (int i = 0; i < kVectors; ++i) {
-        sum[r * kVectors + i] = Product::dot(sum[r * kVectors + i], each, step[i]);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) {
-      Isa::store(sums.data + r * sums.stride + lane + i * Isa::kLanes, sum[r * kVectors + i]);
-    }
-  }
-}
-
-/// All whole vectors that cover lanes [lane, lane_end).
-template <class Product, int kRows, int kVectors, class Steps>
-void sum_lanes_of(const RowsOf<const float>& a, const Steps& b, int64_t begin, int64_t end, int64_t lane,
-                  int64_t lane_end, const RowsOf<float>& sums, bool add) {
-  constexpr int64_t kLanes = Product::Isa::kLanes;
-  for (; lane + (kVectors - 1) * kLanes < lane_end; lane += kVectors * kLanes) {
-    sum_tile<Product, kRows, kVectors>(a, b, begin, end, lane, sums, add);
-  }
-  for (; lane < lane_end; lane += kLanes) sum_tile<Product, kRows, 1>(a, b, begin, end, lane, sums, add);
-}
-
-template <class Isa>
-constexpr int64_t kFewRows = Isa::kOuterRows / 3;  // so many rows in one tile: each vector of steps is decoded once
-
-/// sum_tile for up to kFewRows rows.
-template <class Product, class Steps>
-void sum_few_rows(const RowsOf<const float>& a, const Steps& b, int64_t begin, int64_t end, int64_t lane,
-                  int64_t lane_end, const RowsOf<float>& sums, int64_t num_rows, bool add) {
-  if constexpr (kFewRows < typename Product::Isa >> 2) {
-    if (num_rows == 4) return sum_lanes_of<Product, 4, 4>(a, b, begin, end, lane, lane_end, sums, add);
-    if (num_rows == 3) return sum_lanes_of<Product, 3, 4>(a, b, begin, end, lane, lane_end, sums, add);
-  }
-  if (num_rows == 2) return sum_lanes_of<Product, 2, 4>(a, b, begin, end, lane, lane_end, sums, add);
-  sum_lanes_of<Product, 1, 4>(a, b, begin, end, lane, lane_end, sums, add);
-}
-
-/// sum_tile for any number of rows.
-template <class Product, class Steps>
-void sum_rows(RowsOf<const float> a, const Steps& b, int64_t begin, int64_t end, int64_t lane, int64_t lane_end,
-              RowsOf<float> sums, int64_t num_rows, bool add) {
-  using Isa = typename Product::Isa;
-  int64_t r = 0;
-  for (; r + Isa::kOuterRows <= num_rows; r += Isa::kOuterRows) {
-    sum_lanes_of<Product, Isa::kOuterRows, 2>(a.from(r), b, begin, end, lane, lane_end, sums.from(r), add);
-  }
-  while (r < num_rows) {
-    const int64_t some = num_rows - r < kFewRows<Isa> ? num_rows - r : kFewRows<Isa>;
-    sum_few_rows<Product>(a.from(r), b, begin, end, lane, lane_end, sums.from(r), some, add);
-    r += some;
-  }
-}
 
 /// Turns the scores of the block into weights and scales what was summed before to the new maximum. With Pair, weights
 /// are what their bf16 pairs hold.
@@ -234,6 +148,11 @@ struct AttentionBlock {
   RowsOf<float> weights() const { return RowsOf<float>{room.weights, kKeyBlock}.from(first); }
   RowsOf<float> values() const { return RowsOf<float>{room.values, room.value_stride}.from(first); }
   static RowsOf<const float> constant(const RowsOf<float>& rows) { return {rows.data, rows.stride}; }
+
+  /// Asks for what comes next while there is work on what came: the processor sees no pattern in pages.
+  static void prefetch(const void* part, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(part) + i, 0, 2);
+  }
 
   void score() const {
     int64_t lo = kKeyBlock, hi = 0;
@@ -316,8 +235,11 @@ struct AttentionBlock {
     }
   }
 
-  void attend() const {
+  /// `more`: there is a next block.
+  void attend(bool more) const {
+    if (args.v_pages != nullptr) prefetch(args.v_pages[block], value_part_bytes(args.format, args.v_dim));
     score();
+    if (more) prefetch(args.k_pages[block + 1], key_part_bytes(args.format, args.k_dim));
     if (args.v_pages == nullptr) {
       weigh<void>();
       return add_latent();
@@ -335,7 +257,9 @@ struct AttentionBlock {
 template <class Isa, class Pair>
 void attend_rows(const AttentionArgs& args, const AttentionRoom& room, AttentionRow* rows, int64_t num_rows) {
   // Positions ascend from row to row, and so do both ends of what a row sees: who sees a block stands together.
-  for (int64_t block = rows[0].begin / kKeyBlock; block * kKeyBlock < rows[num_rows - 1].end; ++block) {
+  const int64_t first_block = rows[0].begin / kKeyBlock;
+  const int64_t num_blocks = (rows[num_rows - 1].end + kKeyBlock - 1) / kKeyBlock;
+  for (int64_t block = first_block; block < num_blocks; ++block) {
     int64_t first = num_rows, last = 0;
     for (int64_t r = 0; r < num_rows; ++r) {
       rows[r].lo = clamp_to(rows[r].begin - block * kKeyBlock, 0, kKeyBlock);
@@ -344,7 +268,8 @@ void attend_rows(const AttentionArgs& args, const AttentionRoom& room, Attention
       first = r < first ? r : first;
       last = r + 1;
     }
-    if (first < last) AttentionBlock<Isa, Pair>{args, room, rows + first, first, last - first, block}.attend();
+    if (first < last)
+      AttentionBlock<Isa, Pair>{args, room, rows + first, first, last - first, block}.attend(block + 1 < num_blocks);
   }
 }
 

@@ -14,8 +14,8 @@
 namespace moxie::cpu {
 namespace {
 
-/// Bf16 and Bf16Product: how bf16 is multiplied, along rows and across lanes (training, attention); Integer: how block formats are
-/// multiplied without going through f32. void where the set has no way to.
+/// Bf16 and Bf16Product: how bf16 is multiplied, along rows and across lanes (training, attention); Integer: how block
+/// formats are multiplied without going through f32. void where the set has no way to.
 template <class Isa, class Bf16 = void, class Bf16Product = void, class Integer = void>
 constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summary) {
   return {
