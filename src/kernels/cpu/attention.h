@@ -30,6 +30,7 @@ inline int64_t padded_dim(int64_t dim) {
 /// Where things lie in the scratch of a call; a row's at row * stride.
 struct AttentionRoom {
   int64_t query_stride, value_stride;
+  int64_t page_stride;  // of page_values: no power of two, or its steps would share a few sets of L1
   float* queries;       // times the scale; or in bf16 pairs
   float* values;        // weighted sums so far
   float* weights;       // [kKeyBlock] scores, then weights, of the current block
@@ -37,12 +38,12 @@ struct AttentionRoom {
   float* key_scales;    // of the current page
   float* value_scales;
   float* page_keys;    // [k_dim][kKeyBlock] decoded
-  float* page_values;  // [kKeyBlock][value_stride] decoded
+  float* page_values;  // [kKeyBlock][page_stride] decoded
 
   int64_t floats = 0;  // in all
 
   AttentionRoom(int64_t k_dim, int64_t v_dim, float* scratch)
-      : query_stride(padded_dim(k_dim)), value_stride(padded_dim(v_dim)) {
+      : query_stride(padded_dim(k_dim)), value_stride(padded_dim(v_dim)), page_stride(value_stride + 16) {
     const auto take = [&](int64_t count) {
       float* taken = scratch == nullptr ? nullptr : scratch + floats;
       floats += padded_dim(count);
@@ -55,7 +56,7 @@ struct AttentionRoom {
     key_scales = take(kv_scales(k_dim) * kKeyBlock);
     value_scales = take(kv_scales(v_dim) * kKeyBlock);
     page_keys = take(k_dim * kKeyBlock);
-    page_values = take(value_stride * kKeyBlock);
+    page_values = take(page_stride * kKeyBlock);
   }
 };
 
@@ -192,9 +193,9 @@ struct AttentionBlock {
 
   void add_latent() const {
     with_key_steps<Isa>(args.format, args.k_pages[block], args.k_dim, room.key_scales, [&](const auto& keys) {
-      transpose_keys<Isa>(keys, args.v_dim, room.page_values, room.value_stride);
+      transpose_keys<Isa>(keys, args.v_dim, room.page_values, room.page_stride);
     });
-    add_decoded(F32Steps<Isa>{room.page_values, room.value_stride});
+    add_decoded(F32Steps<Isa>{room.page_values, room.page_stride});
   }
 
   void add_f32() const {
@@ -207,8 +208,8 @@ struct AttentionBlock {
                             true);
         });
       } else {
-        unpack_steps<Isa>(steps, 0, kKeyBlock, 0, args.v_dim, room.page_values, room.value_stride);
-        add_decoded(F32Steps<Isa>{room.page_values, room.value_stride});
+        unpack_steps<Isa>(steps, 0, kKeyBlock, 0, args.v_dim, room.page_values, room.page_stride);
+        add_decoded(F32Steps<Isa>{room.page_values, room.page_stride});
       }
     });
   }

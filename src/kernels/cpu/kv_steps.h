@@ -121,8 +121,8 @@ void unpack_steps(const Steps& steps, int64_t begin, int64_t end, int64_t lane, 
   }
 }
 
-/// Steps become lanes: position p in [0, kKeyBlock), element d < dim of keys at out + p * stride + d; stride is dim in
-/// whole vectors.
+/// Steps become lanes: position p in [0, kKeyBlock), element d < dim of keys at out + p * stride + d; stride is at
+/// least dim in whole vectors.
 template <class Isa, class Steps>
 void transpose_keys(const Steps& keys, int64_t dim, float* out, int64_t stride) {
   for (int64_t d = 0; d < dim; d += Isa::kLanes) {

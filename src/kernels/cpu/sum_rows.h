@@ -85,10 +85,14 @@ template <class Product, class Steps>
 void sum_rows(RowsOf<const float> a, const Steps& b, int64_t begin, int64_t end, int64_t lane, int64_t lane_end,
               RowsOf<float> sums, int64_t num_rows, bool add) {
   using Isa = typename Product::Isa;
-  int64_t r = 0;
-  for (; r + Isa::kOuterRows <= num_rows; r += Isa::kOuterRows) {
-    sum_lanes_of<Product, Isa::kOuterRows, 2>(a.from(r), b, begin, end, lane, lane_end, sums.from(r), add);
+  const int64_t whole = num_rows / Isa::kOuterRows * Isa::kOuterRows;
+  for (int64_t i = lane; whole > 0 && i < lane_end; i += 2 * Isa::kLanes) {  // so much of b stays in L1 for all rows
+    const int64_t i_end = i + 2 * Isa::kLanes < lane_end ? i + 2 * Isa::kLanes : lane_end;
+    for (int64_t r = 0; r < whole; r += Isa::kOuterRows) {
+      sum_lanes_of<Product, Isa::kOuterRows, 2>(a.from(r), b, begin, end, i, i_end, sums.from(r), add);
+    }
   }
+  int64_t r = whole;
   while (r < num_rows) {
     const int64_t some = num_rows - r < kFewRows<Isa> ? num_rows - r : kFewRows<Isa>;
     sum_few_rows<Product>(a.from(r), b, begin, end, lane, lane_end, sums.from(r), some, add);
