@@ -82,7 +82,7 @@ std::filesystem::path find_model(const std::string& argument) {
 void declare_kv(CLI::App& verb, FormatId& kv_format) {
   verb.add_option_function<std::string>(
           "--kv", [&kv_format](const std::string& name) { kv_format = kKvFormats.at(name); },
-          fmt::format("Keys and values in the cache: f32, bf16, f16, or q8 (int8, a scale for 32) (default: {})",
+          fmt::format("Format of cached keys and values; q8: int8 with a scale for 32 (default: {})",
                       kv_name(kDefaultKvFormat)))
       ->check(CLI::IsMember(kKvFormats))
       ->type_name("FORMAT");

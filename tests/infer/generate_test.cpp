@@ -211,7 +211,7 @@ TEST_P(GenerateWithKernels, moe_7m_continues_as_transformers_does) {
     for (const json::Value& id : each.value.find("ids")->items()) ids.push_back(static_cast<int32_t>(*id.as_int()));
     const size_t prompt = moe_7m_tokenizer().encode(each.key).size();
     ASSERT_EQ(moe_7m_tokenizer().decode(ids), each.value.find("text")->as_string());
-    Engine engine(moe_7m(), {.threads = 1, .kernels = &kernels()});
+    Engine engine(moe_7m(), {.threads = 1, .kernels = &kernels(), .kv_format = FormatId::f32});  // as the peer
     Sequence sequence(engine, std::vector<int32_t>(ids.begin(), ids.begin() + static_cast<int64_t>(prompt)));
     for (size_t i = prompt; i < ids.size(); ++i) {
       const std::span<const float> logits = engine.prefill(sequence);
