@@ -204,7 +204,7 @@ TEST_P(GenerateWithKernels, stories260K_tells_the_story_llama2c_tells) {
 TEST_P(GenerateWithKernels, moe_7m_continues_as_transformers_does) {
   const json::Value peer = json::parse(read_file(bundled("moe-7m") / "peer.json", 1 << 20), {.source = "peer.json"});
   const bool rounds = kernels().activation_format(FormatId::bf16) != FormatId::f32;
-  const float tolerance = rounds ? 0.01f : 0.002f;
+  const float tolerance = rounds ? 0.015f : 0.002f;
   int continued = 0;
   for (const json::Member& each : peer.find("greedy")->members()) {
     std::vector<int32_t> ids;
