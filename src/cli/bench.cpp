@@ -65,7 +65,7 @@ std::vector<BenchRow> bench_threads(const BenchFlags& flags, int threads) {
     BenchRow row{.test = fmt::format("tg{}", flags.generate), .threads = loaded.engine().num_threads(), .batch = batch};
     const int64_t depth = flags.generate / 2 + 1;
     row.gflops = forward_flops(spec, depth).total() / 1e9;
-    row.bytes = decode_step(spec, formats_of(loaded), batch, depth, kEngineKvBytes).bytes_per_token();
+    row.bytes = decode_step(spec, formats_of(loaded), batch, depth, model.kv_format).bytes_per_token();
     row.ceilings = measure_ceilings(row.threads, 3);
     for (int r = 0; r < flags.repeats; ++r) {
       row.rates.push_back(static_cast<double>(flags.generate * batch) /

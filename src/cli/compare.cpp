@@ -47,9 +47,9 @@ ComparedModel sizes_of(const LoadedModel& loaded, const CompareFlags& flags) {
     model.top_k = layer.ffn.top_k;
   }
   model.disk_bytes = loaded.model().checkpoint().total_bytes();
-  model.kv_bytes_per_token = kv_bytes_per_token(spec, kEngineKvBytes);
+  model.kv_bytes_per_token = kv_bytes_per_token(spec, kDefaultKvFormat);
   model.max_context = loaded.model().max_context();
-  model.context_kv_bytes = kv_cache_bytes(spec, model.max_context, kEngineKvBytes);
+  model.context_kv_bytes = kv_cache_bytes(spec, model.max_context, kDefaultKvFormat);
   model.flops_per_token = forward_flops(spec, (flags.prompt + 1) / 2).total();
   return model;
 }
@@ -86,7 +86,7 @@ void measure_speed(std::span<Contender* const> pair, const CompareFlags& flags) 
       const MoeSpec* routed = nullptr;
       for (const LayerSpec& layer : spec.layers) routed = layer.ffn.is_dense() ? routed : &layer.ffn;
       const DecodeStep step =
-          decode_step(spec, formats_of(pair[i]->loaded), batch, flags.generate / 2 + 1, kEngineKvBytes);
+          decode_step(spec, formats_of(pair[i]->loaded), batch, flags.generate / 2 + 1, kDefaultKvFormat);
       pair[i]->model.decode.push_back(
           {.batch = batch,
            .tokens_per_second = median(rates[i]),

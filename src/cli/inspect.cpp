@@ -26,6 +26,7 @@ struct Options {
   std::string model;
   std::optional<int64_t> context;
   int64_t batch = 1;
+  FormatId kv_format = kDefaultKvFormat;
   std::optional<double> bandwidth_gb;
   bool strict = false;
   bool json = false;
@@ -93,7 +94,8 @@ Inspection inspect(const Options& options) {
   if (result.context > spec.max_position) {
     throw make_error(ErrorCode::usage, "--context {}: the model allows at most {}", result.context, spec.max_position);
   }
-  result.decode = decode_step(spec, result.formats, options.batch, result.context, kEngineKvBytes);
+  result.kv_format = options.kv_format;
+  result.decode = decode_step(spec, result.formats, options.batch, result.context, options.kv_format);
   if (options.bandwidth_gb) {
     result.bandwidth = *options.bandwidth_gb * 1e9;
     result.bandwidth_source = "given";
@@ -199,11 +201,10 @@ void print_costs(const Inspection& in) {
   const ForwardFlops flops = forward_flops(in.spec, in.context);
   const TrainingBytes training = training_bytes(in.spec);
   const auto bytes = [](double value) { return si(value, "B"); };
-  line("cache",
-       fmt::format("{} a token in f32 as the engine keeps it ({} in bf16); {} at context {}",
-                   bytes(static_cast<double>(kv_bytes_per_token(in.spec, kEngineKvBytes))),
-                   bytes(static_cast<double>(kv_bytes_per_token(in.spec, 2))),
-                   bytes(static_cast<double>(kv_bytes_per_token(in.spec, kEngineKvBytes) * in.context)), in.context));
+  const auto kv_bytes = [&](FormatId format) { return static_cast<double>(kv_bytes_per_token(in.spec, format)); };
+  line("cache", fmt::format("{} a token in {} ({} in f32); {} at context {}", bytes(kv_bytes(in.kv_format)),
+                            kv_name(in.kv_format), bytes(kv_bytes(FormatId::f32)),
+                            bytes(kv_bytes(in.kv_format) * static_cast<double>(in.context)), in.context));
   line("forward", fmt::format("{} a token, and {} of attention at context {}", si(flops.matmul, "FLOP"),
                               si(flops.attention, "FLOP"), in.context));
   line("training", fmt::format("{} with AdamW in mixed precision ({} with f32 gradients), activations apart",
@@ -266,6 +267,7 @@ void add_inspect(CLI::App& app) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 48));
   verb->add_option("--batch", options->batch, "Sequences decoded together")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  declare_kv(*verb, options->kv_format);
   verb->add_option("--bandwidth", options->bandwidth_gb, "Memory bandwidth in GB/s (default: measured, 0.3 s)")
       ->check(CLI::Range(1e-3, 1e6));
   verb->add_flag("--strict", options->strict, "Read all weights and refuse NaN and infinity");

@@ -1,5 +1,6 @@
 // The JSON of inspect. Its keys are stable: docs/inspect.md tells them, and a change of meaning raises schema_version.
 #include "cli/inspection.h"
+#include "cli/model_flags.h"
 #include "cli/train_plan.h"
 #include "spec/names.h"
 
@@ -66,9 +67,10 @@ json::Value costs_to_json(const Inspection& in) {
   const ForwardFlops flops = forward_flops(in.spec, in.context);
   const TrainingBytes training = training_bytes(in.spec);
   json::Value kv, forward, train, decode, out;
-  kv.set("bytes_per_token", kv_bytes_per_token(in.spec, kEngineKvBytes));
-  kv.set("bytes_per_token_bf16", kv_bytes_per_token(in.spec, 2));
-  kv.set("bytes_at_context", kv_bytes_per_token(in.spec, kEngineKvBytes) * in.context);
+  const int64_t kv_bytes = kv_bytes_per_token(in.spec, in.kv_format);
+  kv.set("format", kv_name(in.kv_format)).set("bytes_per_token", kv_bytes);
+  kv.set("bytes_per_token_bf16", kv_bytes_per_token(in.spec, FormatId::bf16));
+  kv.set("bytes_at_context", kv_bytes * in.context);
   forward.set("matmul_flops_per_token", whole(flops.matmul)).set("attention_flops_per_token", whole(flops.attention));
   train.set("mixed", whole(training.mixed)).set("mixed_f32_gradients", whole(training.mixed_f32_grads));
   train.set("f32", whole(training.f32));

@@ -32,6 +32,7 @@ struct Inspection {
   PartCounts parameters, active, bytes;
   PartFormats formats;
   int64_t context;
+  FormatId kv_format;
   DecodeStep decode;
   double bandwidth;
   std::string bandwidth_source;

@@ -9,6 +9,9 @@
 namespace moxie::cli {
 namespace {
 
+const std::map<std::string, FormatId> kKvFormats = {
+    {"f32", FormatId::f32}, {"bf16", FormatId::bf16}, {"f16", FormatId::f16}, {"q8", FormatId::q8_0}};
+
 std::filesystem::path environment_path(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -76,8 +79,22 @@ std::filesystem::path find_model(const std::string& argument) {
                  .hint = "Download it first, e.g. with `hf download`."});
 }
 
+void declare_kv(CLI::App& verb, FormatId& kv_format) {
+  verb.add_option_function<std::string>(
+          "--kv", [&kv_format](const std::string& name) { kv_format = kKvFormats.at(name); },
+          fmt::format("Format of cached keys and values; q8: int8 with a scale for 32 (default: {})",
+                      kv_name(kDefaultKvFormat)))
+      ->check(CLI::IsMember(kKvFormats))
+      ->type_name("FORMAT");
+}
+
+std::string_view kv_name(FormatId kv_format) {
+  return kv_format == FormatId::q8_0 ? "q8" : format_name(kv_format);
+}
+
 void ModelFlags::declare_model(CLI::App& verb) {
   verb.add_option("model", model, "Model directory, GGUF file, or org/name in the Hugging Face cache")->required();
+  declare_kv(verb, kv_format);
 }
 
 void ModelFlags::declare(CLI::App& verb) {
@@ -96,6 +113,7 @@ LoadedModel::LoadedModel(const ModelFlags& flags, const EngineOptions& options, 
   model_ = std::make_unique<Model>(Model::load(source_, flags.context));
   EngineOptions chosen = options;
   if (chosen.threads == 0) chosen.threads = flags.threads;
+  chosen.kv_format = flags.kv_format;
   engine_ = std::make_unique<Engine>(*model_, chosen);
   if (const auto directory = environment_path("MOXIE_TAP"); !directory.empty()) {
     tap_ = std::make_unique<DirectoryTap>(directory);
@@ -120,9 +138,9 @@ void LoadedModel::describe(double seconds) const {
                   spec().num_layers, experts, short_count(count_parameters(spec()).total()),
                   short_count(active_parameters(spec()).full),
                   static_cast<double>(model_->checkpoint().total_bytes()) / 1e6, seconds));
-  say(fmt::format("plan   {} thread{}  {} kernels  ctx {} of {}", engine_->num_threads(),
+  say(fmt::format("plan   {} thread{}  {} kernels  ctx {} of {}  kv {}", engine_->num_threads(),
                   engine_->num_threads() == 1 ? "" : "s", engine_->kernels().name, model_->max_context(),
-                  spec().max_position));
+                  spec().max_position, kv_name(engine_->kv_format())));
 }
 
 const Tokenizer& LoadedModel::tokenizer() {

@@ -15,12 +15,19 @@ struct ModelFlags {
   std::string model;
   int64_t context = 0;
   int threads = 0;
+  FormatId kv_format = kDefaultKvFormat;
 
-  /// Declares MODEL, --ctx and -t.
+  /// Declares MODEL, --ctx, -t and --kv.
   void declare(CLI::App& verb);
-  /// MODEL without --ctx and -t, for verbs that give those a meaning of their own.
+  /// MODEL and --kv without --ctx and -t, for verbs that give those a meaning of their own.
   void declare_model(CLI::App& verb);
 };
+
+/// --kv: the format of cached keys and values.
+void declare_kv(CLI::App& verb, FormatId& kv_format);
+
+/// What --kv calls a format.
+std::string_view kv_name(FormatId kv_format);
 
 /// The directory or GGUF file a MODEL argument stands for: itself, or the snapshot of `org/name[@revision]` in the
 /// Hugging Face cache. Throws Error{invalid} saying where it looked.

@@ -70,7 +70,8 @@ Engine::Engine(const Model& model, const EngineOptions& options)
     : model_(model),
       kernels_(options.kernels != nullptr ? options.kernels : &choose_kernel_set()),
       pool_(options.threads > 0 ? options.threads : usable_threads(), options.pin),
-      cache_(model.spec(), pages_for(options.cache_tokens > 0 ? options.cache_tokens : model.max_context())),
+      cache_(model.spec(), pages_for(options.cache_tokens > 0 ? options.cache_tokens : model.max_context()),
+             options.kv_format),
       step_tokens_(options.step_tokens) {
   stats_.resize(static_cast<size_t>(spec().num_layers));
   sinks_.stats = &stats_;

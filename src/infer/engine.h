@@ -48,11 +48,12 @@ struct StepPart {
 };
 
 struct EngineOptions {
-  int threads = 0;                     // 0: as many as this process may use (affinity and cgroup quota)
-  int64_t cache_tokens = 0;            // KV room over all sequences; 0: one sequence of the full context
-  int64_t step_tokens = 512;           // most tokens of one step: prefill is cut in such chunks
-  const KernelSet* kernels = nullptr;  // null: the best that runs here, or what MOXIE_KERNELS forces
-  bool pin = false;                    // bind threads to CPUs
+  int threads = 0;                        // 0: as many as this process may use (affinity and cgroup quota)
+  int64_t cache_tokens = 0;               // KV room over all sequences; 0: one sequence of the full context
+  int64_t step_tokens = 512;              // most tokens of one step: prefill is cut in such chunks
+  const KernelSet* kernels = nullptr;     // null: the best that runs here, or what MOXIE_KERNELS forces
+  bool pin = false;                       // bind threads to CPUs
+  FormatId kv_format = kDefaultKvFormat;  // of cached keys and values
 };
 
 class Engine {
@@ -64,6 +65,7 @@ class Engine {
   const ModelSpec& spec() const { return model_.spec(); }
   const KernelSet& kernels() const { return *kernels_; }
   int num_threads() const { return pool_.size(); }
+  FormatId kv_format() const { return cache_.format(); }
   int64_t step_tokens() const { return step_tokens_; }
   /// Sequences of `length` tokens that still fit into the cache.
   int64_t room_for(int64_t length) const { return cache_.free_pages() / ((length + kKeyBlock - 1) / kKeyBlock); }

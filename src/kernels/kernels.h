@@ -13,10 +13,9 @@
 #include <string_view>
 
 #include "format/block.h"
+#include "kernels/kv_page.h"
 
 namespace moxie {
-
-inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one attention block
 
 inline constexpr int64_t kDirectRows = 16;  // up to here gemm reads weights where they lie; beyond, it copies blocks
 
@@ -61,9 +60,9 @@ struct GemmArgs {
   void* scratch = nullptr;  // gemm_scratch_bytes, 64-byte aligned, one per thread
 };
 
-/// One sequence, one layer, one KV head: attention of `num_queries` query rows of `group` heads over cached keys.
-/// Keys and values are f32 rows in pages of kKeyBlock positions. Query i stands at position[i] and sees the keys
-/// max(0, position[i] - window + 1) .. position[i] (window 0: all from 0).
+/// One sequence, one layer, one KV head: attention of `num_queries` query rows of `group` heads over cached keys, which
+/// lie in pages as kv_page.h says. Query i stands at position[i] and sees the keys max(0, position[i] - window + 1) ..
+/// position[i] (window 0: all from 0).
 struct AttentionArgs {
   const float* q = nullptr;  // query i, head g at q + i * q_stride + g * q_head_stride: [k_dim]
   int64_t q_stride = 0, q_head_stride = 0;
@@ -71,9 +70,9 @@ struct AttentionArgs {
   int64_t num_queries = 0;
   int64_t group = 1;  // query heads that share this KV head
   int64_t k_dim = 0, v_dim = 0;
-  const float* const* k_pages = nullptr;  // page p holds positions [p * kKeyBlock, (p + 1) * kKeyBlock)
-  const float* const* v_pages = nullptr;
-  int64_t k_row_stride = 0, v_row_stride = 0;  // floats from one position to the next within a page
+  FormatId format = FormatId::f32;       // of keys and values
+  const void* const* k_pages = nullptr;  // part of page p, of positions [p * kKeyBlock, (p + 1) * kKeyBlock)
+  const void* const* v_pages = nullptr;  // 64 bytes behind a part may be read; null: the first v_dim elements of keys
   int64_t window = 0;
   float scale = 1;
   const float* sinks = nullptr;  // [group] or null: a logit that joins the softmax of each head and has no value
@@ -150,7 +149,7 @@ struct KernelSet {
   void (*gemm_in_major)(const float* x, int64_t x_stride, int64_t num_rows, const WeightRef& w, int64_t k, int64_t n,
                         float* y, int64_t y_stride) noexcept;
 
-  int64_t (*attention_scratch_bytes)(int64_t num_queries, int64_t group, int64_t v_dim) noexcept;
+  int64_t (*attention_scratch_bytes)(int64_t k_dim, int64_t v_dim) noexcept;
   void (*attention)(const AttentionArgs& args) noexcept;
 
   /// y = x / sqrt(mean(x^2) + eps) * weight. In place is allowed.

@@ -58,45 +58,45 @@ std::span<Item> attention_items(Exec& exec, const AttentionStep& step, int64_t k
   return items;
 }
 
-// Attention of every query over the cached keys: out [T, heads, v_dim].
+// Attention of every query over the cached keys: out [T, heads, cache.v_dim()].
 void attend(Exec& exec, const AttentionSpec& spec, int64_t layer, int64_t window, const float* sinks,
-            const KvCache& cache, const AttentionStep& step, const Queries& q, int64_t v_dim, float* out) {
+            const KvCache& cache, const AttentionStep& step, const Queries& q, float* out) {
   Arena::Scope scope(exec.arena);
-  const int64_t kv_heads = cache.num_heads();
+  const int64_t kv_heads = cache.num_heads(), v_dim = cache.v_dim();
   const int64_t group = spec.num_heads / kv_heads;
   const std::span<Item> items = attention_items(exec, step, kv_heads, group);
-  const int64_t scratch_bytes = (exec.kernels.attention_scratch_bytes(kQueryChunk, group, v_dim) + 63) / 64 * 64;
+  const int64_t scratch_bytes = (exec.kernels.attention_scratch_bytes(cache.k_dim(), v_dim) + 63) / 64 * 64;
   char* scratch = exec.arena.alloc<char>(scratch_bytes * exec.pool.size());
 
-  // page pointers of each sequence and KV head: keys, then values
-  const float*** pages = exec.arena.alloc<const float**>(static_cast<int64_t>(step.sequences.size()) * kv_heads);
+  // parts of the pages of each sequence and KV head: keys, then values
+  const void*** parts = exec.arena.alloc<const void**>(static_cast<int64_t>(step.sequences.size()) * kv_heads);
   for (size_t s = 0; s < step.sequences.size(); ++s) {
     const auto n = static_cast<int64_t>(step.sequences[s].pages.size());
     for (int64_t head = 0; head < kv_heads; ++head) {
-      const float** list = exec.arena.alloc<const float*>(2 * n);
+      const void** list = exec.arena.alloc<const void*>(2 * n);
       for (int64_t p = 0; p < n; ++p) {
         list[p] = cache.keys(layer, step.sequences[s].pages[static_cast<size_t>(p)], head);
         list[n + p] = cache.values(layer, step.sequences[s].pages[static_cast<size_t>(p)], head);
       }
-      pages[static_cast<int64_t>(s) * kv_heads + head] = list;
+      parts[static_cast<int64_t>(s) * kv_heads + head] = list;
     }
   }
   exec.pool.run(static_cast<int64_t>(items.size()), [&](int64_t index, int worker) {
     const Item& item = items[static_cast<size_t>(index)];
     const int64_t head = item.head * group + item.first_in_group;
-    const float** list = pages[item.sequence * kv_heads + item.head];
+    const void** list = parts[item.sequence * kv_heads + item.head];
+    const size_t num_pages = step.sequences[static_cast<size_t>(item.sequence)].pages.size();
     exec.kernels.attention({.q = q.data + item.row * q.row_stride + head * q.head_stride,
                             .q_stride = q.row_stride,
                             .q_head_stride = q.head_stride,
                             .position = step.position + item.row,
                             .num_queries = item.num_queries,
                             .group = item.group,
-                            .k_dim = cache.k_row_floats(),
+                            .k_dim = cache.k_dim(),
                             .v_dim = v_dim,
+                            .format = cache.format(),
                             .k_pages = list,
-                            .v_pages = list + step.sequences[static_cast<size_t>(item.sequence)].pages.size(),
-                            .k_row_stride = cache.k_row_floats(),
-                            .v_row_stride = cache.v_row_floats(),
+                            .v_pages = cache.latent() ? nullptr : list + num_pages,
                             .window = window,
                             .scale = static_cast<float>(spec.scale),
                             .sinks = sinks == nullptr ? nullptr : sinks + head,
@@ -107,13 +107,16 @@ void attend(Exec& exec, const AttentionSpec& spec, int64_t layer, int64_t window
   });
 }
 
-// Where token row t's keys (or values) of a head go.
-float* cache_row(float* (KvCache::*part)(int64_t, int32_t, int64_t) const, const KvCache& cache, int64_t layer,
-                 const AttentionStep& step, int64_t t, int64_t head, int64_t row_floats) {
+// Where token row t stands in the cache.
+struct Slot {
+  int32_t page;
+  int64_t slot;
+};
+
+Slot slot_of(const AttentionStep& step, int64_t t) {
   const int32_t position = step.position[t];
-  const int32_t page =
-      step.sequences[static_cast<size_t>(step.sequence[t])].pages[static_cast<size_t>(position / kKeyBlock)];
-  return (cache.*part)(layer, page, head) + (position % kKeyBlock) * row_floats;
+  const StepSequence& sequence = step.sequences[static_cast<size_t>(step.sequence[t])];
+  return {sequence.pages[static_cast<size_t>(position / kKeyBlock)], position % kKeyBlock};
 }
 
 void clip(float* x, int64_t n, float limit) {
@@ -155,15 +158,16 @@ void gqa(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
     if (a.clip_qkv) clip(v.data + t * v.row_stride, v.row_stride, static_cast<float>(*a.clip_qkv));
     norm_and_rotate(exec, spec, step, weights.q_norm, t, q);
     norm_and_rotate(exec, spec, step, weights.k_norm, t, k);
+    const Slot to = slot_of(step, t);
     for (int64_t h = 0; h < a.num_kv_heads; ++h) {
-      std::memcpy(cache_row(&KvCache::keys, cache, layer, step, t, h, a.head_dim),
-                  k.data + t * k.row_stride + h * a.head_dim, static_cast<size_t>(a.head_dim) * sizeof(float));
-      std::memcpy(cache_row(&KvCache::values, cache, layer, step, t, h, a.v_head_dim),
-                  v.data + t * v.row_stride + h * a.v_head_dim, static_cast<size_t>(a.v_head_dim) * sizeof(float));
+      store_key(cache.format(), k.data + t * k.row_stride + h * a.head_dim, a.head_dim, to.slot,
+                cache.keys(layer, to.page, h));
+      store_value(cache.format(), v.data + t * v.row_stride + h * a.v_head_dim, a.v_head_dim, to.slot,
+                  cache.values(layer, to.page, h));
     }
   });
   attend(exec, a, layer, spec.layers[static_cast<size_t>(layer)].window, weights.sinks, cache, step,
-         {q.data, q.row_stride, a.head_dim}, a.v_head_dim, out);
+         {q.data, q.row_stride, a.head_dim}, out);
 }
 
 // Multi-head latent attention with the key and value projections absorbed: queries move into the space of the cached
@@ -201,10 +205,11 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
   for_rows(exec, t_count, [&](int64_t t, int) {
     const float* cos = step.cos + t * half;
     const float* sin = step.sin + t * half;
-    float* key = cache_row(&KvCache::keys, cache, layer, step, t, 0, row);
-    exec.kernels.rms_norm(kv + t * row, weights.kv_a_norm, eps, latent, key);
-    std::memcpy(key + latent, kv + t * row + latent, static_cast<size_t>(rope) * sizeof(float));
+    float* key = kv + t * row;
+    exec.kernels.rms_norm(key, weights.kv_a_norm, eps, latent, key);
     exec.kernels.rope(key + latent, cos, sin, rope, spec.rope.interleaved);
+    const Slot slot = slot_of(step, t);
+    store_key(cache.format(), key, row, slot.slot, cache.keys(layer, slot.page, 0));
     for (int64_t h = 0; h < a.num_heads; ++h) {
       float* to = absorbed + (t * a.num_heads + h) * row + latent;
       std::memcpy(to, q + (t * a.num_heads + h) * a.head_dim + nope, static_cast<size_t>(rope) * sizeof(float));
@@ -217,7 +222,7 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
                                absorbed + h * row, a.num_heads * row);
   });
   attend(exec, a, layer, spec.layers[static_cast<size_t>(layer)].window, weights.sinks, cache, step,
-         {absorbed, a.num_heads * row, row}, latent, mixed);
+         {absorbed, a.num_heads * row, row}, mixed);
 
   const int64_t scratch_bytes = (exec.kernels.gemm_scratch_bytes(t_count, latent) + 63) / 64 * 64;
   char* scratch = exec.arena.alloc<char>(scratch_bytes * exec.pool.size());

@@ -6,31 +6,30 @@
 
 namespace moxie {
 
-int64_t KvCache::floats_per_token(const AttentionSpec& attention) {
-  if (attention.kind == AttentionKind::mla) return attention.kv_lora_rank + attention.qk_rope_head_dim;
-  return attention.num_kv_heads * (attention.head_dim + attention.v_head_dim);
-}
-
-KvCache::KvCache(const ModelSpec& spec, int64_t num_pages)
-    : latent_(spec.attention.kind == AttentionKind::mla), num_layers_(spec.num_layers), num_pages_(num_pages) {
+KvCache::KvCache(const ModelSpec& spec, int64_t num_pages, FormatId format)
+    : format_(format), num_layers_(spec.num_layers), num_pages_(num_pages) {
+  MOXIE_CHECK(is_kv_format(format));
   const AttentionSpec& attention = spec.attention;
-  num_heads_ = latent_ ? 1 : attention.num_kv_heads;
-  k_row_floats_ = latent_ ? floats_per_token(attention) : attention.head_dim;
-  v_row_floats_ = latent_ ? k_row_floats_ : attention.v_head_dim;
-  values_begin_ = num_heads_ * kKeyBlock * k_row_floats_;
-  layer_floats_ = kKeyBlock * floats_per_token(attention);
+  const bool latent = attention.kind == AttentionKind::mla;
+  num_heads_ = latent ? 1 : attention.num_kv_heads;
+  k_dim_ = latent ? attention.kv_lora_rank + attention.qk_rope_head_dim : attention.head_dim;
+  v_dim_ = latent ? attention.kv_lora_rank : attention.v_head_dim;
+  k_bytes_ = key_part_bytes(format, k_dim_);
+  v_bytes_ = latent ? 0 : value_part_bytes(format, v_dim_);
+  layer_bytes_ = num_heads_ * (k_bytes_ + v_bytes_);
   // Pages come from flags and configs: their number may be anything.
-  const auto page_bytes = static_cast<size_t>(num_layers_ * layer_floats_) * sizeof(float);
   void* memory = MAP_FAILED;
-  if (num_pages <= INT32_MAX && !__builtin_mul_overflow(static_cast<size_t>(num_pages), page_bytes, &bytes_)) {
+  if (num_pages <= INT32_MAX &&
+      !__builtin_mul_overflow(static_cast<size_t>(num_pages), static_cast<size_t>(page_bytes()), &bytes_)) {
     memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   }
   if (memory == MAP_FAILED) {
     throw make_error(ErrorCode::does_not_fit,
                      "KV cache of {} pages of {} bytes cannot be reserved; use a smaller context", num_pages,
-                     page_bytes);
+                     page_bytes());
   }
-  data_ = static_cast<float*>(memory);
+  ::madvise(memory, bytes_, MADV_HUGEPAGE);  // a wish: decode walks all of it, and no error if refused
+  data_ = static_cast<char*>(memory);
 }
 
 KvCache::~KvCache() {

@@ -4,25 +4,25 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/kv_page.h"
 #include "spec/model_spec.h"
 
 namespace moxie {
 
-/// Room for a number of pages, f32. A page holds kKeyBlock positions of all layers; within a layer, each KV head's rows
-/// lie together. Multi-head latent attention (MLA) keeps the latent and the rotary key once for all heads; its values
-/// are the first kv_lora_rank elements of that row. Memory is reserved at once and taken page by page as it is touched.
+/// Room for a number of pages, in one format. A page holds kKeyBlock positions of all layers; within a layer, the parts
+/// of each KV head (kernels/kv_page.h). Multi-head latent attention (MLA) keeps the latent and the rotary key once for
+/// all heads, as keys; its values are the first kv_lora_rank elements of them. Memory is reserved at once and taken
+/// page by page as it is touched.
 class KvCache {
  public:
-  /// Throws Error{does_not_fit} if the address space cannot be had.
-  KvCache(const ModelSpec& spec, int64_t num_pages);
+  /// `format`: is_kv_format. Throws Error{does_not_fit} if the address space cannot be had.
+  KvCache(const ModelSpec& spec, int64_t num_pages, FormatId format);
   ~KvCache();
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
-  /// Floats of one position of one layer.
-  static int64_t floats_per_token(const AttentionSpec& attention);
-
+  FormatId format() const { return format_; }
+  int64_t page_bytes() const { return num_layers_ * layer_bytes_; }
   int64_t num_pages() const { return num_pages_; }
   int64_t free_pages() const { return num_pages_ - num_taken_ + static_cast<int64_t>(given_back_.size()); }
 
@@ -30,24 +30,25 @@ class KvCache {
   int32_t take_page();
   void give_page(int32_t page) { given_back_.push_back(page); }
 
-  /// First row of a KV head's keys, or values, in a page; rows are k_row_floats() or v_row_floats() apart.
-  float* keys(int64_t layer, int32_t page, int64_t head) const {
-    return data_ + (page * num_layers_ + layer) * layer_floats_ + head * kKeyBlock * k_row_floats_;
+  /// A KV head's part of keys, or of values, in a page. Values lie before keys, so that 64 bytes behind them are there.
+  char* keys(int64_t layer, int32_t page, int64_t head) const {
+    return data_ + (page * num_layers_ + layer) * layer_bytes_ + num_heads_ * v_bytes_ + head * k_bytes_;
   }
-  float* values(int64_t layer, int32_t page, int64_t head) const {
-    if (latent_) return keys(layer, page, head);
-    return data_ + (page * num_layers_ + layer) * layer_floats_ + values_begin_ + head * kKeyBlock * v_row_floats_;
+  char* values(int64_t layer, int32_t page, int64_t head) const {
+    return data_ + (page * num_layers_ + layer) * layer_bytes_ + head * v_bytes_;
   }
-  int64_t k_row_floats() const { return k_row_floats_; }
-  int64_t v_row_floats() const { return v_row_floats_; }
+  /// Whether there are no parts of values: they are the start of the keys.
+  bool latent() const { return v_bytes_ == 0; }
   int64_t num_heads() const { return num_heads_; }
+  int64_t k_dim() const { return k_dim_; }
+  int64_t v_dim() const { return v_dim_; }
 
  private:
-  bool latent_;
-  int64_t num_layers_, num_heads_, k_row_floats_, v_row_floats_;
-  int64_t values_begin_, layer_floats_, num_pages_;
+  FormatId format_;
+  int64_t num_layers_, num_heads_, k_dim_, v_dim_;
+  int64_t k_bytes_, v_bytes_, layer_bytes_, num_pages_;
   size_t bytes_ = 0;
-  float* data_ = nullptr;
+  char* data_ = nullptr;
   int64_t num_taken_ = 0;  // pages [num_taken_, num_pages_) were never handed out
   std::vector<int32_t> given_back_;
 };

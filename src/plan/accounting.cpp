@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/kv_page.h"
+
 namespace moxie {
 namespace {
 
@@ -146,21 +148,25 @@ PartCounts part_bytes(const ModelSpec& spec, const PartFormats& formats) {
   return bytes;
 }
 
-int64_t kv_values_per_layer(const AttentionSpec& attention) {
-  if (attention.kind == AttentionKind::mla) return attention.kv_lora_rank + attention.qk_rope_head_dim;
-  return attention.num_kv_heads * (attention.head_dim + attention.v_head_dim);
+int64_t kv_bytes_per_layer(const AttentionSpec& attention, FormatId kv_format) {
+  if (attention.kind == AttentionKind::mla) {
+    return key_part_bytes(kv_format, attention.kv_lora_rank + attention.qk_rope_head_dim) / kKeyBlock;
+  }
+  return attention.num_kv_heads *
+         (key_part_bytes(kv_format, attention.head_dim) + value_part_bytes(kv_format, attention.v_head_dim)) /
+         kKeyBlock;
 }
 
-int64_t kv_bytes_per_token(const ModelSpec& spec, int64_t bytes_per_value) {
-  return spec.num_layers * kv_values_per_layer(spec.attention) * bytes_per_value;
+int64_t kv_bytes_per_token(const ModelSpec& spec, FormatId kv_format) {
+  return spec.num_layers * kv_bytes_per_layer(spec.attention, kv_format);
 }
 
-double kv_cache_bytes(const ModelSpec& spec, int64_t tokens, int64_t bytes_per_value) {
+double kv_cache_bytes(const ModelSpec& spec, int64_t tokens, FormatId kv_format) {
   double kept = 0;
   for (const LayerSpec& layer : spec.layers) {
     kept += static_cast<double>(layer.window > 0 ? std::min(layer.window, tokens) : tokens);
   }
-  return kept * static_cast<double>(kv_values_per_layer(spec.attention) * bytes_per_value);
+  return kept * static_cast<double>(kv_bytes_per_layer(spec.attention, kv_format));
 }
 
 ForwardFlops forward_flops(const ModelSpec& spec, int64_t context) {
@@ -186,7 +192,7 @@ double expected_distinct_experts(const MoeSpec& ffn, int64_t batch) {
 }
 
 DecodeStep decode_step(const ModelSpec& spec, const PartFormats& formats, int64_t batch, int64_t context,
-                       int64_t kv_bytes_per_value) {
+                       FormatId kv_format) {
   const PartCounts bytes = part_bytes(spec, formats);
   const int64_t rows = std::min(batch, spec.vocab_size);
   double read = static_cast<double>(bytes.total() - bytes[Part::routed_experts]);
@@ -201,7 +207,7 @@ DecodeStep decode_step(const ModelSpec& spec, const PartFormats& formats, int64_
   }
   DecodeStep step;
   step.weight_bytes = read;
-  step.kv_bytes = static_cast<double>(batch) * kv_cache_bytes(spec, context, kv_bytes_per_value);
+  step.kv_bytes = static_cast<double>(batch) * kv_cache_bytes(spec, context, kv_format);
   step.batch = batch;
   return step;
 }

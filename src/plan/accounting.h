@@ -74,16 +74,15 @@ int64_t expert_bytes(const ModelSpec& spec, const MoeSpec& ffn, const PartFormat
 
 // ---- cache ----
 
-inline constexpr int64_t kEngineKvBytes = 4;  // a value of the cache as the engine keeps it: f32
-
-/// Values kept for one token in one layer: keys and values of every kv head, or the MLA latent and its rotary key.
-int64_t kv_values_per_layer(const AttentionSpec& attention);
+/// Bytes kept for one token in one layer by a cache of that format: keys and values of every kv head, or the MLA latent
+/// and its rotary key. Exact: what the pages take (kernels/kv_page.h).
+int64_t kv_bytes_per_layer(const AttentionSpec& attention, FormatId kv_format);
 
 /// Bytes of cache one more token takes in all layers while no window is full.
-int64_t kv_bytes_per_token(const ModelSpec& spec, int64_t bytes_per_value);
+int64_t kv_bytes_per_token(const ModelSpec& spec, FormatId kv_format);
 
 /// Bytes of cache of a sequence of `tokens`: a layer with a window keeps no more than the window.
-double kv_cache_bytes(const ModelSpec& spec, int64_t tokens, int64_t bytes_per_value);
+double kv_cache_bytes(const ModelSpec& spec, int64_t tokens, FormatId kv_format);
 
 // ---- work ----
 
@@ -119,6 +118,6 @@ struct DecodeStep {
   double max_tokens_per_second(double bytes_per_second) const { return bytes_per_second / bytes_per_token(); }
 };
 DecodeStep decode_step(const ModelSpec& spec, const PartFormats& formats, int64_t batch, int64_t context,
-                       int64_t kv_bytes_per_value);
+                       FormatId kv_format);
 
 }  // namespace moxie

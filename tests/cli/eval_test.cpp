@@ -27,6 +27,20 @@ TEST_F(Eval, json_holds_the_figures_of_the_peer) {
   EXPECT_EQ(at(figures, {"bytes"}).as_int(), 16384);
 }
 
+TEST_F(Eval, a_smaller_cache_costs_little) {
+  const std::string text = write("text.txt", contents(kGerman).substr(0, 4000));
+  const auto nats = [&](const std::string& format) {
+    const Ran ran = run({"eval", kMoe, "--text", text, "--ctx", "256", "--kv", format, "--json"});
+    EXPECT_EQ(ran.exit_code, 0) << ran.err;
+    return at(json_of(ran), {"nats_per_byte"}).as_double();
+  };
+  const double exact = nats("f32");
+  for (const auto& [format, bound] : {std::pair{"f16", 0.0005}, {"bf16", 0.002}, {"q8", 0.003}}) {
+    EXPECT_NEAR(nats(format), exact, bound) << format;
+    EXPECT_NE(nats(format), exact) << format;  // it is that format, after all
+  }
+}
+
 TEST_F(Eval, an_overlapping_stride_predicts_better_with_more_context) {
   const std::string text = write("text.txt", contents(kGerman).substr(0, 1025));
   const auto nats = [&](const std::string& stride) {
@@ -57,8 +71,8 @@ TEST_F(Eval, raw_logits_equal_the_golden_with_ids_of_either_width) {
     const void* data = format == FormatId::i64 ? static_cast<const void*>(wide) : narrow.data();
     const NamedView named{"input_ids", dense_view(data, format, {ids.view.shape[0], ids.view.shape[1]})};
     write_safetensors(path("ids.safetensors"), {&named, 1});
-    const Ran ran =
-        run({"eval", kGolden, "--ids", path("ids.safetensors"), "--logits", path("out.safetensors"), "--json"});
+    const Ran ran = run({"eval", kGolden, "--ids", path("ids.safetensors"), "--logits", path("out.safetensors"), "--kv",
+                         "f32", "--json"});
     ASSERT_EQ(ran.exit_code, 0) << ran.err;
     EXPECT_EQ(at(json_of(ran), {"shape"}).items().size(), 3u);
     const Checkpoint out = Checkpoint::open(path("out.safetensors"));
@@ -113,6 +127,7 @@ TEST_F(Eval, flags_that_do_not_go_together_are_usage_errors) {
                                                        {"--text", kGerman, "--stride", "600"},
                                                        {"--text", kGerman, "--ctx", "64", "--stride", "65"},
                                                        {"--text", kGerman, "--ctx", "1025"},
+                                                       {"--text", kGerman, "--kv", "q4_0"},
                                                        {"--text", kGerman, "--ctx", "0"}};
   for (const auto& flags : cases) {
     std::vector<std::string> arguments = {"eval", kMoe};

@@ -33,9 +33,22 @@ TEST(Inspect, needs_no_weights) {
   EXPECT_EQ(at(root, {"ffn"}).items().size(), 1u);
   EXPECT_EQ(at(root, {"costs", "kv_cache", "bytes_per_token_bf16"}).as_int(), 131072);
   EXPECT_EQ(at(root, {"costs", "decode", "bandwidth_source"}).as_string(), "given");
-  const double bytes = 2.0 * (12'748'853'248 + 4096) + 262144.0 * 1000;
+  const double bytes = 2.0 * (12'748'853'248 + 4096) + 131072.0 * 1000;
   EXPECT_NEAR(at(root, {"costs", "decode", "max_tokens_per_second"}).as_double(), 100e9 / bytes, 1e-6);
   EXPECT_TRUE(at(root, {"files"}).is_null());
+}
+
+TEST(Inspect, counts_the_cache_in_the_format_it_is_asked_for) {
+  const std::pair<std::string, int64_t> bytes[] = {{"f32", 262144}, {"f16", 131072}, {"bf16", 131072}, {"q8", 69632}};
+  for (const auto& [format, expected] : bytes) {
+    const json::Value root =
+        inspect_json("configs/Mixtral-8x7B-v0.1.json", {"--bandwidth", "100", "--context", "1000", "--kv", format});
+    EXPECT_EQ(at(root, {"costs", "kv_cache", "format"}).as_string(), format);
+    EXPECT_EQ(at(root, {"costs", "kv_cache", "bytes_per_token"}).as_int(), expected);
+    EXPECT_EQ(at(root, {"costs", "kv_cache", "bytes_at_context"}).as_int(), expected * 1000);
+    EXPECT_EQ(at(root, {"costs", "decode", "kv_bytes_per_step"}).as_int(), expected * 1000);
+  }
+  EXPECT_EQ(inspect("configs/Mixtral-8x7B-v0.1.json", {"--kv", "q5", "--bandwidth", "1"}).exit_code, 2);
 }
 
 TEST(Inspect, counts_the_bytes_of_a_directory) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "base/error.h"
 
@@ -28,12 +29,18 @@ ModelSpec latent(int64_t layers, int64_t rank, int64_t rope) {
 }
 
 TEST(KvCache, holds_two_rows_a_head_or_one_latent) {
-  EXPECT_EQ(KvCache::floats_per_token(grouped(32, 8, 128, 128).attention), 2 * 8 * 128);  // Mixtral 8x7B
-  EXPECT_EQ(KvCache::floats_per_token(latent(61, 512, 64).attention), 576);               // DeepSeek-V3
+  const auto bytes_per_token = [](const ModelSpec& spec, FormatId format) {
+    return KvCache(spec, 1, format).page_bytes() / kKeyBlock;
+  };
+  const ModelSpec mixtral = grouped(32, 8, 128, 128), deepseek_v3 = latent(61, 512, 64);
+  EXPECT_EQ(bytes_per_token(mixtral, FormatId::f32), 32 * 2 * 8 * 128 * 4);
+  EXPECT_EQ(bytes_per_token(mixtral, FormatId::f16), 32 * 2 * 8 * 128 * 2);
+  EXPECT_EQ(bytes_per_token(mixtral, FormatId::q8_0), 32 * 2 * 8 * 128 * 34 / 32);
+  EXPECT_EQ(bytes_per_token(deepseek_v3, FormatId::bf16), 61 * 576 * 2);
 }
 
 TEST(KvCache, gives_each_page_once_and_takes_it_back) {
-  KvCache cache(grouped(2, 1, 16, 16), 5);
+  KvCache cache(grouped(2, 1, 16, 16), 5, FormatId::f32);
   EXPECT_EQ(cache.num_pages(), 5);
   std::set<int32_t> taken;
   for (int i = 0; i < 5; ++i) {
@@ -48,51 +55,52 @@ TEST(KvCache, gives_each_page_once_and_takes_it_back) {
   EXPECT_EQ(cache.take_page(), -1);
 }
 
-// Writes a number of its own into every row of every page, layer and head, then reads them all back.
-void expect_rows_apart(const ModelSpec& spec, int64_t num_pages, bool separate_values) {
-  KvCache cache(spec, num_pages);
-  std::vector<std::pair<float*, int64_t>> rows;
+// Fills every part of every page, layer and head with bytes of its own, then reads them all back.
+void expect_parts_apart(const ModelSpec& spec, int64_t num_pages, FormatId format) {
+  KvCache cache(spec, num_pages, format);
+  std::vector<std::span<char>> parts;
   for (int32_t page = 0; page < num_pages; ++page) {
     for (int64_t layer = 0; layer < spec.num_layers; ++layer) {
       for (int64_t head = 0; head < cache.num_heads(); ++head) {
-        for (int64_t i = 0; i < kKeyBlock; ++i) {
-          rows.emplace_back(cache.keys(layer, page, head) + i * cache.k_row_floats(), cache.k_row_floats());
-          if (!separate_values) continue;
-          rows.emplace_back(cache.values(layer, page, head) + i * cache.v_row_floats(), cache.v_row_floats());
+        parts.emplace_back(cache.keys(layer, page, head), key_part_bytes(format, cache.k_dim()));
+        if (!cache.latent()) {
+          parts.emplace_back(cache.values(layer, page, head), value_part_bytes(format, cache.v_dim()));
         }
       }
     }
   }
-  int64_t floats = 0;
-  for (size_t r = 0; r < rows.size(); ++r) {
-    std::fill_n(rows[r].first, rows[r].second, static_cast<float>(r));
-    floats += rows[r].second;
+  size_t bytes = 0;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    std::fill(parts[p].begin(), parts[p].end(), static_cast<char>(p));
+    bytes += parts[p].size();
   }
-  for (size_t r = 0; r < rows.size(); ++r) {
-    for (int64_t i = 0; i < rows[r].second; ++i) ASSERT_EQ(rows[r].first[i], static_cast<float>(r));
+  for (size_t p = 0; p < parts.size(); ++p) {
+    for (const char byte : parts[p]) ASSERT_EQ(byte, static_cast<char>(p));
   }
-  EXPECT_EQ(floats, num_pages * kKeyBlock * spec.num_layers * KvCache::floats_per_token(spec.attention));
+  EXPECT_EQ(static_cast<int64_t>(bytes), num_pages * cache.page_bytes());
 }
 
-TEST(KvCache, no_two_rows_overlap) {
-  expect_rows_apart(grouped(3, 2, 24, 24), 4, true);
-  expect_rows_apart(grouped(1, 3, 24, 16), 3, true);
-  expect_rows_apart(latent(3, 32, 8), 4, false);
+TEST(KvCache, no_two_parts_overlap) {
+  for (const FormatId format : {FormatId::f32, FormatId::bf16, FormatId::q8_0}) {
+    expect_parts_apart(grouped(3, 2, 24, 24), 4, format);
+    expect_parts_apart(grouped(1, 3, 25, 16), 3, format);
+    expect_parts_apart(latent(3, 32, 8), 4, format);
+  }
 }
 
-TEST(KvCache, values_of_a_latent_are_the_start_of_its_keys) {
-  KvCache cache(latent(2, 32, 8), 2);
+TEST(KvCache, keeps_a_latent_once_for_keys_and_values) {
+  KvCache cache(latent(2, 32, 8), 2, FormatId::f32);
+  EXPECT_TRUE(cache.latent());
   EXPECT_EQ(cache.num_heads(), 1);
-  EXPECT_EQ(cache.k_row_floats(), 40);
-  EXPECT_EQ(cache.v_row_floats(), 40);
-  EXPECT_EQ(cache.values(1, 1, 0), cache.keys(1, 1, 0));
+  EXPECT_EQ(cache.k_dim(), 40);
+  EXPECT_EQ(cache.v_dim(), 32);
 }
 
 // Sizes come from flags and configs: what cannot be had is an error, whether or not its size fits into 64 bits.
 TEST(KvCache, what_cannot_be_had_is_an_error) {
   for (const int64_t pages : {int64_t{1} << 30, int64_t{1} << 33, int64_t{1} << 45, int64_t{1} << 62}) {
     try {
-      KvCache cache(grouped(61, 128, 128, 128), pages);
+      KvCache cache(grouped(61, 128, 128, 128), pages, FormatId::f32);
       ADD_FAILURE() << pages << " pages of half a GiB";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::does_not_fit) << error.text();

@@ -9,8 +9,9 @@ namespace moxie {
 
 class Runner {
  public:
-  explicit Runner(const Model& model, int threads = 2, const KernelSet& kernels = choose_kernel_set())
-      : model_(model), kernels_(kernels), pool_(threads), cache_(model.spec(), 64) {}
+  explicit Runner(const Model& model, int threads = 2, const KernelSet& kernels = choose_kernel_set(),
+                  FormatId kv_format = FormatId::f32)
+      : model_(model), kernels_(kernels), pool_(threads), cache_(model.spec(), 64, kv_format) {}
 
   /// `n` fresh KV pages.
   std::vector<int32_t> pages(int64_t n) {

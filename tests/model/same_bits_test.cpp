@@ -23,6 +23,24 @@ std::vector<const KernelSet*> sets_here() {
   return sets;
 }
 
+// A kernel set, and what the cache is kept in.
+struct Setting {
+  const KernelSet* kernels;
+  FormatId kv_format;
+  std::string name() const { return fmt::format("{} with a cache in {}", kernels->name, format_name(kv_format)); }
+};
+
+// ref takes its time: one format there, all with the others.
+std::vector<Setting> settings_here() {
+  std::vector<Setting> settings;
+  for (const KernelSet* set : sets_here()) {
+    for (const FormatId format : {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::q8_0}) {
+      if (set != &test::ref() || format == FormatId::f16) settings.push_back({set, format});
+    }
+  }
+  return settings;
+}
+
 std::vector<int32_t> random_tokens(int64_t n, const Model& model, Random& random) {
   std::vector<int32_t> tokens(static_cast<size_t>(n));
   for (int32_t& token : tokens) token = static_cast<int32_t>(random.below(model.spec().vocab_size));
@@ -56,9 +74,9 @@ void step(Runner& runner, int64_t vocab_size, std::span<Going*> going, const std
 }
 
 // Logits of all tokens of one sequence alone, `chunk` tokens a step.
-std::vector<float> alone(const Model& model, const KernelSet& set, int threads, const std::vector<int32_t>& tokens,
+std::vector<float> alone(const Model& model, const Setting& setting, int threads, const std::vector<int32_t>& tokens,
                          int64_t chunk) {
-  Runner runner(model, threads, set);
+  Runner runner(model, threads, *setting.kernels, setting.kv_format);
   Going going{.tokens = tokens,
               .pages = runner.pages((static_cast<int64_t>(tokens.size()) + kKeyBlock - 1) / kKeyBlock)};
   Going* one[] = {&going};
@@ -88,51 +106,51 @@ class SameBits : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(SameBits, for_any_number_of_threads) {
-  for (const KernelSet* set : sets_here()) {
+  for (const Setting& setting : settings_here()) {
     Random random(1);
     const std::vector<int32_t> tokens = random_tokens(kLength, *model_, random);
-    const std::vector<float> expected = alone(*model_, *set, 1, tokens, kLength);
+    const std::vector<float> expected = alone(*model_, setting, 1, tokens, kLength);
     for (const int threads : {2, 3}) {
-      EXPECT_EQ("", difference(expected, alone(*model_, *set, threads, tokens, kLength), vocab_size_))
-          << set->name << " on " << threads << " threads";
+      EXPECT_EQ("", difference(expected, alone(*model_, setting, threads, tokens, kLength), vocab_size_))
+          << setting.name() << " on " << threads << " threads";
     }
   }
 }
 
 TEST_P(SameBits, for_any_cut_into_steps) {
-  for (const KernelSet* set : sets_here()) {
+  for (const Setting& setting : settings_here()) {
     Random random(2);
     const std::vector<int32_t> tokens = random_tokens(kLength, *model_, random);
-    const std::vector<float> expected = alone(*model_, *set, 1, tokens, kLength);
+    const std::vector<float> expected = alone(*model_, setting, 1, tokens, kLength);
     for (const int64_t chunk : {1, 3, 7, 64, 65}) {
-      EXPECT_EQ("", difference(expected, alone(*model_, *set, 2, tokens, chunk), vocab_size_))
-          << set->name << " in chunks of " << chunk;
+      EXPECT_EQ("", difference(expected, alone(*model_, setting, 2, tokens, chunk), vocab_size_))
+          << setting.name() << " in chunks of " << chunk;
     }
   }
 }
 
 // Only the last token's logits are asked for, as prefill does: the same as when all are.
 TEST_P(SameBits, for_any_number_of_logits) {
-  for (const KernelSet* set : sets_here()) {
+  for (const Setting& setting : settings_here()) {
     Random random(3);
     const std::vector<int32_t> tokens = random_tokens(40, *model_, random);
-    const std::vector<float> expected = alone(*model_, *set, 1, tokens, 40);
-    Runner runner(*model_, 2, *set);
+    const std::vector<float> expected = alone(*model_, setting, 1, tokens, 40);
+    Runner runner(*model_, 2, *setting.kernels, setting.kv_format);
     const std::vector<int32_t> pages = runner.pages(1);
     const StepSequence last{tokens, 0, pages, 1};
     EXPECT_EQ("", difference({expected.end() - vocab_size_, expected.end()}, runner.step({&last, 1}, {}), vocab_size_))
-        << set->name;
+        << setting.name();
   }
 }
 
 // Random batches: several sequences of random lengths come and go in random pieces, on pages in random order.
 TEST_P(SameBits, for_any_company_in_the_batch) {
-  const std::vector<const KernelSet*> sets = sets_here();
-  constexpr uint64_t kSeeds = 13;  // of each model: about a hundred in all
+  const std::vector<Setting> settings = settings_here();
+  constexpr uint64_t kSeeds = 26;  // of each model: about two hundred in all
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     Random random(seed);
-    const KernelSet& set = *sets[seed % sets.size()];
-    Runner runner(*model_, static_cast<int>(1 + random.below(3)), set);
+    const Setting& setting = settings[seed % settings.size()];
+    Runner runner(*model_, static_cast<int>(1 + random.below(3)), *setting.kernels, setting.kv_format);
     std::vector<int32_t> pages = runner.pages(16);
     for (size_t i = pages.size() - 1; i > 0; --i) {
       std::swap(pages[i], pages[static_cast<size_t>(random.below(static_cast<int64_t>(i) + 1))]);
@@ -155,8 +173,8 @@ TEST_P(SameBits, for_any_company_in_the_batch) {
       if (std::all_of(all.begin(), all.end(), [](const Going& going) { return going.left() == 0; })) break;
     }
     for (const Going& going : all) {
-      const std::vector<float> expected = alone(*model_, set, 1, going.tokens, kLength);
-      ASSERT_EQ("", difference(expected, going.logits, vocab_size_)) << set.name << ", seed " << seed;
+      const std::vector<float> expected = alone(*model_, setting, 1, going.tokens, kLength);
+      ASSERT_EQ("", difference(expected, going.logits, vocab_size_)) << setting.name() << ", seed " << seed;
     }
   }
 }

@@ -82,7 +82,7 @@ TEST(Accounting, equals_the_table_of_models_exactly) {
     EXPECT_EQ(active.full, std::stoll(row["calc_active_full"])) << row["model"];
     EXPECT_EQ(active.without_input_embedding, std::stoll(row["calc_active_minus_input_embedding"])) << row["model"];
     EXPECT_EQ(active.without_embeddings, std::stoll(row["calc_active_minus_both_embeddings"])) << row["model"];
-    EXPECT_EQ(kv_bytes_per_token(spec, 2), std::stoll(row["kv_bytes_per_token_bf16"])) << row["model"];
+    EXPECT_EQ(kv_bytes_per_token(spec, FormatId::bf16), std::stoll(row["kv_bytes_per_token_bf16"])) << row["model"];
     const double published = std::stod(row["published_total_B"]) * 1e9;
     const double error = std::abs(static_cast<double>(total(spec)) / published - 1);
     const bool explained = row["model"] == "Kimi-K2" || row["model"] == "Granite-3.0-1B-A400M";
@@ -196,14 +196,15 @@ TEST(Accounting, parts_add_up_and_experts_dominate) {
 TEST(Accounting, a_window_caps_the_cache_and_the_attention) {
   const ModelSpec spec = real("gpt-oss-20b");
   const double layer = 2 * 8 * 64 * 4;
-  EXPECT_EQ(kv_cache_bytes(spec, 100, 4), 24 * 100 * layer);
-  EXPECT_EQ(kv_cache_bytes(spec, 1000, 4), (12 * 128 + 12 * 1000) * layer);
+  EXPECT_EQ(kv_cache_bytes(spec, 100, FormatId::f32), 24 * 100 * layer);
+  EXPECT_EQ(kv_cache_bytes(spec, 1000, FormatId::f32), (12 * 128 + 12 * 1000) * layer);
   EXPECT_EQ(forward_flops(spec, 1000).attention, 4.0 * (12 * 128 + 12 * 1000) * 64 * 64);
   EXPECT_EQ(forward_flops(spec, 1000).matmul, 2.0 * 3'608'307'264);
 }
 
 TEST(Accounting, latent_attention_caches_the_latent_once) {
-  EXPECT_EQ(kv_bytes_per_token(real("DeepSeek-V3"), 2), 70272);
+  EXPECT_EQ(kv_bytes_per_token(real("DeepSeek-V3"), FormatId::bf16), 70272);
+  EXPECT_EQ(kv_bytes_per_token(real("DeepSeek-V3"), FormatId::q8_0), 70272 / 2 * 34 / 32);
 }
 
 TEST(Accounting, training_counts_all_experts) {
@@ -221,12 +222,12 @@ TEST(Accounting, distinct_experts_grow_from_k_to_all) {
 
 TEST(Accounting, decode_reads_the_active_weights_and_the_cache) {
   const ModelSpec spec = real("Mixtral-8x7B-v0.1");
-  const DecodeStep one = decode_step(spec, all_in(FormatId::bf16), 1, 1000, 2);
+  const DecodeStep one = decode_step(spec, all_in(FormatId::bf16), 1, 1000, FormatId::bf16);
   // Everything active but the embedding, of which one row is read.
   EXPECT_DOUBLE_EQ(one.weight_bytes, 2.0 * (12'748'853'248 + 4096));
   EXPECT_EQ(one.kv_bytes, 131072.0 * 1000);
   EXPECT_DOUBLE_EQ(one.max_tokens_per_second(one.bytes_per_token() * 3), 3);
-  const DecodeStep many = decode_step(spec, all_in(FormatId::bf16), 4, 1000, 2);
+  const DecodeStep many = decode_step(spec, all_in(FormatId::bf16), 4, 1000, FormatId::bf16);
   EXPECT_LT(many.bytes_per_token(), one.bytes_per_token());
   EXPECT_GT(many.weight_bytes, one.weight_bytes);
 }

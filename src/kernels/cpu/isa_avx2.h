@@ -30,6 +30,15 @@ struct Avx2 {
   static F load_bf16_part(const void* p, int64_t n) { return widen_bf16(load_u16_part(p, n)); }
   static F load_f16(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static F load_f16_part(const void* p, int64_t n) { return _mm256_cvtph_ps(load_u16_part(p, n)); }
+  /// The first (half 0) or second bf16 of each of 8 pairs.
+  static F load_bf16_half(const void* p, int64_t half) {
+    const __m256i pairs = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    const __m256i high = _mm256_sll_epi32(pairs, _mm_cvtsi64_si128(16 - 16 * half));
+    return _mm256_castsi256_ps(_mm256_and_si256(high, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
+  }
+  static F load_i8(const void* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  }
   /// 8 e2m1 values of 4 bytes, low nibble first.
   static F load_e2m1(const void* p) {
     int32_t word;

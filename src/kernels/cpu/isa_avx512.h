@@ -30,6 +30,19 @@ struct Avx512 {
   static F load_bf16_part(const void* p, int64_t n) { return widen_bf16(_mm256_maskz_loadu_epi16(mask(n), p)); }
   static F load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
   static F load_f16_part(const void* p, int64_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p)); }
+  /// The first (half 0) or second bf16 of each of 16 pairs.
+  static F load_bf16_half(const void* p, int64_t half) {
+    const __m512i high = _mm512_sll_epi32(_mm512_loadu_si512(p), _mm_cvtsi64_si128(16 - 16 * half));
+    return _mm512_castsi512_ps(_mm512_and_si512(high, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+  }
+  /// Of each pair of bf16 the first (half 0) or the second, the other zero.
+  static F keep_bf16_half(F pairs, int64_t half) {
+    const __m512i mask = _mm512_set1_epi32(half == 0 ? 0xffff : static_cast<int>(0xffff0000));
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), mask));
+  }
+  static F load_i8(const void* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+  }
   /// 16 e2m1 values of 8 bytes, low nibble first.
   static F load_e2m1(const void* p) {
     int64_t bytes;

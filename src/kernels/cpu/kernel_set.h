@@ -14,8 +14,8 @@
 namespace moxie::cpu {
 namespace {
 
-/// Bf16 and Bf16Product: how bf16 rows are multiplied, in inference and in training; Integer: how block formats are
-/// multiplied without going through f32. void where the set has no way to.
+/// Bf16 and Bf16Product: how bf16 is multiplied, along rows and across lanes (training, attention); Integer: how block
+/// formats are multiplied without going through f32. void where the set has no way to.
 template <class Isa, class Bf16 = void, class Bf16Product = void, class Integer = void>
 constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summary) {
   return {
@@ -34,7 +34,7 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .gemm = gemm<Isa, Bf16, Integer>,
       .gemm_in_major = gemm_in_major<Isa>,
       .attention_scratch_bytes = attention_scratch_bytes,
-      .attention = attention<Isa>,
+      .attention = attention<Isa, Bf16Product>,
       .rms_norm = rms_norm<Isa>,
       .layer_norm = layer_norm<Isa>,
       .rope = rope<Isa>,

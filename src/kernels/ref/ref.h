@@ -12,7 +12,7 @@ int64_t gemm_scratch_bytes(int64_t num_rows, int64_t k) noexcept;
 void gemm(const GemmArgs& args) noexcept;
 void gemm_in_major(const float* x, int64_t x_stride, int64_t num_rows, const WeightRef& w, int64_t k, int64_t n,
                    float* y, int64_t y_stride) noexcept;
-int64_t attention_scratch_bytes(int64_t num_queries, int64_t group, int64_t v_dim) noexcept;
+int64_t attention_scratch_bytes(int64_t k_dim, int64_t v_dim) noexcept;
 void attention(const AttentionArgs& args) noexcept;
 void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* y) noexcept;
 void layer_norm(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y) noexcept;
