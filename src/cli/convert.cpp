@@ -1,13 +1,16 @@
-// moxie convert: a model becomes a GGUF file in the formats of a mix, checked against its source.
+// moxie convert: a model becomes a GGUF file in the formats of a mix, or a Hugging Face directory, checked against its
+// source.
 #include "quantize/convert.h"
 
 #include <fmt/ranges.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 
 #include "cli/model_flags.h"
+#include "quantize/hf_export.h"
 
 namespace moxie::cli {
 namespace {
@@ -153,23 +156,73 @@ void print_report(const ConvertFlags& flags, const ConvertReport& report) {
   }
 }
 
-void run_convert(ConvertFlags& flags) {
-  const std::string to = !flags.to.empty()               ? flags.to
-                         : flags.out.ends_with(".gguf")  ? "gguf"
-                         : flags.out.ends_with(".moxie") ? "moxie"
-                                                         : "hf";
-  if (to == "hf") {
-    throw make_error(ErrorCode::usage, "{}: a file is all that can be written: name it *.gguf or *.moxie, or say --to",
-                     flags.out);
+// ---- a Hugging Face directory ----
+
+FormatId read_hf_format(const ConvertFlags& flags) {
+  const auto refuse = [](bool given, std::string_view flag) {
+    if (given) throw make_error(ErrorCode::usage, "{}: only a GGUF file is written so: name it *.gguf", flag);
+  };
+  refuse(!flags.tensor_formats.empty(), "--tensor-format");
+  refuse(!flags.pre.empty(), "--pre");
+  refuse(flags.options.overwrite, "--force");
+  refuse(flags.no_check, "--no-check");
+  if (flags.format.empty()) return FormatId::bf16;
+  for (const FormatId format : {FormatId::bf16, FormatId::f16, FormatId::f32}) {
+    if (flags.format == format_name(format)) return format;
   }
-  flags.options.plan.pack = to == "moxie";
+  throw make_error(ErrorCode::usage, "--format {}: expected bf16, f16 or f32 for {}, which is no *.gguf", flags.format,
+                   flags.out);
+}
+
+json::Value as_json(const ConvertFlags& flags, FormatId format, const HfExportResult& result, double seconds) {
+  json::Value out, experts{json::Array{}}, notes{json::Array{}};
+  const auto sum = [](uint32_t crc) { return fmt::format("{:08x}", crc); };
+  for (const ExpertCheck& each : result.experts) {
+    json::Value row;
+    row.set("layer", each.layer).set("expert", each.expert);
+    experts.push(row.set("source_crc32c", sum(each.source)).set("written_crc32c", sum(each.written)));
+  }
+  for (const std::string& note : result.notices) notes.push(note);
+  out.set("schema_version", 1).set("out", flags.out).set("family", result.family).set("format", format_name(format));
+  out.set("bytes", result.bytes).set("elements", result.num_parameters).set("tensors", result.num_tensors);
+  out.set("files", result.files).set("experts", std::move(experts)).set("notes", std::move(notes));
+  return out.set("seconds", seconds);
+}
+
+void print_report(const ConvertFlags& flags, FormatId format, const HfExportResult& result, double seconds) {
+  fmt::print("{}  {}  {}  {:.1f} MB  {} tensors in {} {}  {:.2f} M weights  {:.1f} s\n", flags.out, result.family,
+             format_name(format), static_cast<double>(result.bytes) / 1e6, result.num_tensors, result.files,
+             result.files == 1 ? "file" : "files", static_cast<double>(result.num_parameters) / 1e6, seconds);
+  if (result.experts.empty()) return;
+  const auto equal = std::count_if(result.experts.begin(), result.experts.end(),
+                                   [](const ExpertCheck& each) { return each.source == each.written; });
+  fmt::print("checksums of {} experts: {} equal\n", result.experts.size(), equal);
+}
+
+void run_to_hf(const ConvertFlags& flags) {
+  const FormatId format = read_hf_format(flags);
+  const auto start = std::chrono::steady_clock::now();
+  HfExportResult result;
+  {
+    Progress progress("convert");
+    result = export_hf(ModelSource::open(find_model(flags.model)), flags.out, {.format = format}, [&](double share) {
+      if (stopped_by != 0) throw Interrupted{128 + stopped_by};
+      progress.show(share);
+    });
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (const std::string& note : result.notices) say("note   " + note);
+  if (flags.as_json) return print_json(as_json(flags, format, result, seconds));
+  print_report(flags, format, result, seconds);
+}
+
+// ---- a GGUF file ----
+
+void run_to_gguf(ConvertFlags& flags) {
   flags.options.plan.mix = read_mix(flags.format);
   flags.options.plan.pre = flags.pre;
   for (const std::string& each : flags.tensor_formats) flags.options.plan.overrides.push_back(read_override(each));
   flags.options.check_logits = !flags.no_check;
-  struct sigaction action {};
-  action.sa_handler = on_stop;
-  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
   ConvertReport report;
   {
     Reporter reporter;
@@ -183,19 +236,35 @@ void run_convert(ConvertFlags& flags) {
   print_report(flags, report);
 }
 
+void run_convert(ConvertFlags& flags) {
+  struct sigaction action {};
+  action.sa_handler = on_stop;
+  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+  const std::string to = !flags.to.empty()               ? flags.to
+                         : flags.out.ends_with(".gguf")  ? "gguf"
+                         : flags.out.ends_with(".moxie") ? "moxie"
+                                                         : "hf";
+  if (to == "hf") return run_to_hf(flags);
+  flags.options.plan.pack = to == "moxie";
+  run_to_gguf(flags);
+}
+
 }  // namespace
 
 void add_convert(CLI::App& app) {
-  CLI::App* verb =
-      app.add_subcommand("convert", "Write a model as a GGUF file, in fewer bits if asked to, and check it");
+  CLI::App* verb = app.add_subcommand(
+      "convert",
+      "Write a model as a GGUF file, in fewer bits if asked to, or as a Hugging Face directory, and check it");
   auto flags = std::make_shared<ConvertFlags>();
   verb->add_option("model", flags->model, "Model directory, .gguf file, or org/name in the Hugging Face cache")
       ->required();
-  verb->add_option("out", flags->out, "File to write")->required();
-  verb->add_option("--to", flags->to, "What to write; without it, as the name of OUT says")
-      ->check(CLI::IsMember({"gguf", "moxie"}));
+  verb->add_option("out", flags->out, "File or directory to write")->required();
+  verb->add_option("--to", flags->to, "gguf; moxie: the same with packed rows, for moxie alone; hf: a directory. Without it, as OUT ends in .gguf or "
+                   ".moxie, else hf")
+      ->check(CLI::IsMember({"gguf", "moxie", "hf"}));
   verb->add_option("--format", flags->format,
-                   fmt::format("Formats of the tensors: same (as they are), {}", fmt::join(mix_names(), ", ")));
+                   fmt::format("Formats of the tensors. gguf: same (as they are), {}; hf: bf16 (default), f16, f32",
+                               fmt::join(mix_names(), ", ")));
   verb->add_option(
           "--tensor-format", flags->tensor_formats,
           "PATTERN=FORMAT for tensors whose names fit ('blk.*.ffn_down_exps=q6_k'); the first that fits counts")

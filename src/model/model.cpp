@@ -10,17 +10,46 @@
 namespace moxie {
 namespace {
 
+void norm_row(Exec& exec, const ModelSpec& spec, const NormWeights& norm, const float* x, float* y) {
+  const auto eps = static_cast<float>(spec.norm_eps);
+  if (spec.norm == Norm::rms) {
+    exec.kernels.rms_norm(x, norm.weight, eps, spec.hidden_size, y);
+  } else {
+    exec.kernels.layer_norm(x, norm.weight, norm.bias, eps, spec.hidden_size, y);
+  }
+}
+
 void norm_rows(Exec& exec, const ModelSpec& spec, const NormWeights& norm, const float* x, int64_t num_rows, float* y) {
   const int64_t h = spec.hidden_size;
-  const auto eps = static_cast<float>(spec.norm_eps);
-  const auto body = [&](int64_t row, int) {
-    if (spec.norm == Norm::rms) {
-      exec.kernels.rms_norm(x + row * h, norm.weight, eps, h, y + row * h);
-    } else {
-      exec.kernels.layer_norm(x + row * h, norm.weight, norm.bias, eps, h, y + row * h);
-    }
-  };
-  for_rows(exec, num_rows, body);
+  for_rows(exec, num_rows, [&](int64_t row, int) { norm_row(exec, spec, norm, x + row * h, y + row * h); });
+}
+
+// x += the branch's result y, then the next norm of it while it is in cache.
+void add_and_norm(Exec& exec, const ModelSpec& spec, const NormWeights& norm, const float* y, int64_t num_rows,
+                  float* x, float* normed) {
+  const int64_t h = spec.hidden_size;
+  const auto branch = static_cast<float>(spec.residual_multiplier);
+  for_rows(exec, num_rows, [&](int64_t row, int) {
+    exec.kernels.add_scaled(y + row * h, branch, h, x + row * h);
+    norm_row(exec, spec, norm, x + row * h, normed + row * h);
+  });
+}
+
+int64_t count_logits(std::span<const StepSequence> sequences) {
+  int64_t rows = 0;
+  for (const StepSequence& s : sequences) rows += s.num_logits;
+  return rows;
+}
+
+// Moves the rows that logits are wanted of to the front. Each stands at its place or further back.
+void keep_logit_rows(std::span<const StepSequence> sequences, int64_t width, float* x) {
+  int64_t row = 0, end = 0;
+  for (const StepSequence& s : sequences) {
+    end += static_cast<int64_t>(s.tokens.size());
+    std::memmove(x + row * width, x + (end - s.num_logits) * width,
+                 static_cast<size_t>(s.num_logits * width) * sizeof(float));
+    row += s.num_logits;
+  }
 }
 
 void record(Tap* tap, int64_t layer, std::string_view name, const float* data, int64_t rows, int64_t columns) {
@@ -85,13 +114,13 @@ AttentionStep Model::begin_step(Exec& exec, std::span<const StepSequence> sequen
     }
   }
   // angle in f32, as transformers has it
-  for (t = 0; t < step.num_tokens; ++t) {
+  for_rows(exec, step.num_tokens, [&](int64_t row, int) {
     for (int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(position[t]) * inverse_frequencies_[static_cast<size_t>(i)];
-      cos[t * half + i] = std::cos(angle) * rope_factor_;
-      sin[t * half + i] = std::sin(angle) * rope_factor_;
+      const float angle = static_cast<float>(position[row]) * inverse_frequencies_[static_cast<size_t>(i)];
+      cos[row * half + i] = std::cos(angle) * rope_factor_;
+      sin[row * half + i] = std::sin(angle) * rope_factor_;
     }
-  }
+  });
   step.position = position;
   step.sequence = sequence;
   step.cos = cos;
@@ -114,20 +143,10 @@ void Model::embed(Exec& exec, std::span<const StepSequence> sequences, float* x)
   }
 }
 
-float* Model::head(Exec& exec, std::span<const StepSequence> sequences, const float* x, Tap* tap) const {
+float* Model::head(Exec& exec, float* rows, int64_t num_rows, Tap* tap) const {
   const int64_t h = spec_.hidden_size;
-  int64_t num_rows = 0;
-  for (const StepSequence& s : sequences) num_rows += s.num_logits;
   float* logits = exec.arena.alloc<float>(num_rows * spec_.vocab_size);
   if (num_rows == 0) return logits;
-  float* rows = exec.arena.alloc<float>(num_rows * h);
-  int64_t row = 0, end = 0;
-  for (const StepSequence& s : sequences) {
-    end += static_cast<int64_t>(s.tokens.size());
-    std::memcpy(rows + row * h, x + (end - s.num_logits) * h, static_cast<size_t>(s.num_logits * h) * sizeof(float));
-    row += s.num_logits;
-  }
-  norm_rows(exec, spec_, weights_.final_norm, rows, num_rows, rows);
   record(tap, -1, "final_norm", rows, num_rows, h);
   Rows encoded(rows, num_rows, h);
   const LinearJob job{weights_.lm_head, weights_.lm_head_bias, logits, spec_.vocab_size};
@@ -145,31 +164,41 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
   checkpoint_->check_unchanged();
   const AttentionStep step = begin_step(exec, sequences);
   const int64_t h = spec_.hidden_size, floats = step.num_tokens * h;
-  const auto branch = static_cast<float>(spec_.residual_multiplier);
+  const bool all_rows = sinks.tap != nullptr || sinks.routing != nullptr || sinks.stats != nullptr;
   float* x = exec.arena.alloc<float>(floats);
   float* normed = exec.arena.alloc<float>(floats);
   float* y = exec.arena.alloc<float>(floats);
   embed(exec, sequences, x);
   record(sinks.tap, -1, "embedding", x, step.num_tokens, h);
+  norm_rows(exec, spec_, weights_.layers[0].attention_norm, x, step.num_tokens, normed);
+  int64_t num_rows = step.num_tokens;
   for (int64_t layer = 0; layer < spec_.num_layers; ++layer) {
     const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
     const MoeSpec& ffn = spec_.layers[static_cast<size_t>(layer)].ffn;
-    norm_rows(exec, spec_, weights.attention_norm, x, step.num_tokens, normed);
+    const bool last = layer + 1 == spec_.num_layers;
     attention_block(exec, spec_, layer, weights.attention, cache, step, normed, y);
-    record(sinks.tap, layer, "attention", y, step.num_tokens, h);
-    exec.kernels.add_scaled(y, branch, floats, x);
-    norm_rows(exec, spec_, weights.ffn_norm, x, step.num_tokens, normed);
+    record(sinks.tap, layer, "attention", y, num_rows, h);
+    if (last && !all_rows) {  // what follows is for the logits alone
+      num_rows = count_logits(sequences);
+      keep_logit_rows(sequences, h, x);
+      keep_logit_rows(sequences, h, y);
+      if (num_rows == 0) break;
+    }
+    add_and_norm(exec, spec_, weights.ffn_norm, y, num_rows, x, normed);
     Arena::Scope scope(exec.arena);
-    const MoeStep moe = moe_layer(exec, ffn, weights.ffn, normed, step.num_tokens, y);
-    record(sinks.tap, layer, "ffn", y, step.num_tokens, h);
-    exec.kernels.add_scaled(y, branch, floats, x);
-    record(sinks.tap, layer, "hidden", x, step.num_tokens, h);
+    const MoeStep moe = moe_layer(exec, ffn, weights.ffn, normed, num_rows, y);
+    record(sinks.tap, layer, "ffn", y, num_rows, h);
+    const NormWeights& next =
+        last ? weights_.final_norm : weights_.layers[static_cast<size_t>(layer) + 1].attention_norm;
+    add_and_norm(exec, spec_, next, y, num_rows, x, normed);
+    record(sinks.tap, layer, "hidden", x, num_rows, h);
     if (ffn.is_dense()) continue;
-    record(sinks.tap, layer, "router_logits", moe.router_logits, step.num_tokens, ffn.num_experts);
+    record(sinks.tap, layer, "router_logits", moe.router_logits, num_rows, ffn.num_experts);
     if (sinks.routing != nullptr) sinks.routing->record(layer, moe.routing);
     if (sinks.stats != nullptr) (*sinks.stats)[static_cast<size_t>(layer)].add(moe.routing);
   }
-  return head(exec, sequences, x, sinks.tap);
+  if (all_rows) keep_logit_rows(sequences, h, normed);
+  return head(exec, normed, count_logits(sequences), sinks.tap);
 }
 
 }  // namespace moxie

@@ -27,7 +27,7 @@ std::vector<int32_t> ids_for(const ModelSource& source, const ModelSpec& spec) {
 
 std::vector<float> logits_of(const Model& model, const std::vector<int32_t>& ids, ThreadPool& pool) {
   Arena arena;
-  KvCache cache(model.spec(), 1);
+  KvCache cache(model.spec(), 1, FormatId::f32);
   const std::vector<int32_t> pages = {cache.take_page()};
   Exec exec{choose_kernel_set(), pool, arena};
   const auto count = static_cast<int64_t>(ids.size());

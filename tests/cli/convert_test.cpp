@@ -2,6 +2,8 @@
 // tests/quantize.
 #include <fmt/format.h>
 
+#include <set>
+
 #include "cli/child.h"
 
 namespace moxie::test {
@@ -40,6 +42,30 @@ TEST_F(ConvertVerb, a_mix_and_its_exceptions_are_reported_as_json) {
   EXPECT_TRUE(at(json_of(again), {"logits"}).is_null());
 }
 
+TEST_F(ConvertVerb, a_gguf_file_becomes_the_directory_it_was) {
+  ASSERT_EQ(run({"convert", kMoe, path("m.gguf"), "--no-check"}).exit_code, 0);
+  const Ran ran = run({"convert", path("m.gguf"), path("m"), "--json"});
+  ASSERT_EQ(ran.exit_code, 0) << ran.err;
+  const json::Value report = json_of(ran);
+  EXPECT_EQ(at(report, {"format"}).as_string(), "bf16");
+  ASSERT_GT(at(report, {"experts"}).items().size(), 1u);
+  std::set<std::string> sums;
+  for (const json::Value& each : at(report, {"experts"}).items()) {
+    sums.insert(std::string(at(each, {"source_crc32c"}).as_string()));
+    EXPECT_EQ(at(each, {"source_crc32c"}).as_string(), at(each, {"written_crc32c"}).as_string());
+  }
+  EXPECT_EQ(sums.size(), at(report, {"experts"}).items().size());
+  const auto text = [&](const std::string& model) {
+    return run({"run", model, "ROMEO:", "-n", "24", "--temp", "0"}).out;
+  };
+  EXPECT_EQ(text(path("m")), text(kMoe));
+  const Ran said = run({"convert", kMoe, path("named.gguf"), "--to", "hf", "--format", "f16"});
+  ASSERT_EQ(said.exit_code, 0) << said.err;
+  EXPECT_TRUE(contains(said.out, fmt::format("checksums of {0} experts: {0} equal", sums.size()))) << said.out;
+  EXPECT_TRUE(std::filesystem::is_directory(path("named.gguf")));
+  EXPECT_EQ(run({"convert", kMoe, path("m")}).exit_code, 2);  // it is there
+}
+
 TEST_F(ConvertVerb, wrong_arguments_are_usage_errors) {
   const std::string out = path("m.gguf");
   const auto refusal = [&](const std::vector<std::string>& more, const std::string& to) {
@@ -53,7 +79,11 @@ TEST_F(ConvertVerb, wrong_arguments_are_usage_errors) {
   EXPECT_TRUE(contains(refusal({"--tensor-format", "x"}, out), "PATTERN=FORMAT"));
   EXPECT_TRUE(contains(refusal({"--tensor-format", "x=q9"}, out), "no format \"q9\""));
   EXPECT_TRUE(contains(refusal({"--tensor-format", "x=q8_0"}, out), "x.weight: no tensor"));
-  EXPECT_TRUE(contains(refusal({}, path("m.bin")), "name it *.gguf"));
+  EXPECT_TRUE(contains(refusal({"--format", "q4_k_m"}, path("m")), "--format q4_k_m: expected bf16, f16 or f32"));
+  EXPECT_TRUE(contains(refusal({"--tensor-format", "x=q8_0"}, path("m")), "--tensor-format: only a GGUF file"));
+  EXPECT_TRUE(contains(refusal({"--pre", "gpt2"}, path("m")), "--pre: only a GGUF file"));
+  EXPECT_TRUE(contains(refusal({"--to", "hf", "--force"}, out), "--force: only a GGUF file"));
+  EXPECT_TRUE(contains(refusal({"--no-check"}, path("m")), "--no-check: only a GGUF file"));
   EXPECT_TRUE(contains(refusal({"--to", "onnx"}, out), "--to"));
   EXPECT_TRUE(files().empty());
 }
