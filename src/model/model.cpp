@@ -156,10 +156,12 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
     const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
     const MoeSpec& ffn = spec_.layers[static_cast<size_t>(layer)].ffn;
     norm_rows(exec, spec_, weights.attention_norm, x, step.num_tokens, normed);
+    lap(exec, StepWork::rest);
     attention_block(exec, spec_, layer, weights.attention, cache, step, normed, y);
     record(sinks.tap, layer, "attention", y, step.num_tokens, h);
     exec.kernels.add_scaled(y, branch, floats, x);
     norm_rows(exec, spec_, weights.ffn_norm, x, step.num_tokens, normed);
+    lap(exec, StepWork::rest);
     Arena::Scope scope(exec.arena);
     const MoeStep moe = moe_layer(exec, ffn, weights.ffn, normed, step.num_tokens, y);
     record(sinks.tap, layer, "ffn", y, step.num_tokens, h);
@@ -170,7 +172,10 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
     if (sinks.routing != nullptr) sinks.routing->record(layer, moe.routing);
     if (sinks.stats != nullptr) (*sinks.stats)[static_cast<size_t>(layer)].add(moe.routing);
   }
-  return head(exec, sequences, x, sinks.tap);
+  lap(exec, StepWork::rest);
+  float* logits = head(exec, sequences, x, sinks.tap);
+  lap(exec, StepWork::head);
+  return logits;
 }
 
 }  // namespace moxie
