@@ -24,7 +24,9 @@ int main(int argc, char** argv) {
   for (int t : threads) {
     const moxie::Ceilings best = moxie::measure_ceilings(t);
     const double small = read_best(t, moxie::ReadBuffer(size_t{1} << 30, moxie::ReadBuffer::Pages::small));
-    fmt::print("{} threads: f32 {:.0f} GFLOP/s, bf16 dot {:.0f} GFLOP/s, read {:.1f} GB/s (4 KiB pages {:.1f})\n", t,
-               best.f32_gflops, best.bf16_gflops, best.read_gbps, small);
+    fmt::print(
+        "{} threads: f32 {:.0f} GFLOP/s, bf16 dot {:.0f} GFLOP/s, int8 dot {:.0f} GOP/s, read {:.1f} GB/s "
+        "(4 KiB pages {:.1f})\n",
+        t, best.f32_gflops, best.bf16_gflops, best.int8_gops, best.read_gbps, small);
   }
 }

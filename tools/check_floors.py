@@ -35,7 +35,7 @@ VENDORS = {
 }
 
 # The system: the C++ library has no dot in its names; of C and POSIX, what is listed here.
-SYSTEM = {"fcntl.h", "poll.h", "pthread.h", "sched.h", "signal.h", "time.h", "unistd.h", "linux/*", "sys/*"}
+SYSTEM = {"fcntl.h", "poll.h", "pthread.h", "sched.h", "signal.h", "spawn.h", "time.h", "unistd.h", "linux/*", "sys/*"}
 
 MAX_LINES = 500
 SOFT_LINES = 400

@@ -139,7 +139,7 @@ int affinity_cpus() {
   return 1;
 }
 
-// A line "MemTotal:  24576000 kB" of /proc/meminfo, in bytes.
+// A line "MemTotal:  24576000 kB" of /proc/meminfo (or of a status file, a tab after the key), in bytes.
 std::optional<int64_t> meminfo(const std::string& text, std::string_view key) {
   for (const std::string& line : split(text, '\n')) {
     const std::vector<std::string> words = split(line, ' ');
@@ -254,8 +254,22 @@ std::optional<int64_t> usable_memory(const Machine& machine) {
   return std::min(*machine.memory_bytes, *machine.limits.memory_bytes);
 }
 
+std::optional<int64_t> peak_memory() {
+  return meminfo(read_or_empty("/proc/self/status"), "VmHWM:\t");
+}
+
+bool reset_peak_memory() {
+  std::ofstream file("/proc/self/clear_refs");
+  file << 5;  // proc(5): the peak begins anew at what is held now
+  return static_cast<bool>(file.flush());
+}
+
 std::string_view moxie_version() {
   return MOXIE_VERSION;
+}
+
+std::string_view moxie_commit() {
+  return MOXIE_COMMIT;
 }
 
 Machine probe_machine() {

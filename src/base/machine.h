@@ -69,8 +69,15 @@ struct Machine {
 /// Bytes that this process can have at most: what the machine has, or its tightest limit. Empty: unknown.
 std::optional<int64_t> usable_memory(const Machine& machine);
 
+/// Most memory that this process held at once, files it mapped included, since reset_peak_memory() (or its start,
+/// where that returned false: not every system lets a process ask). Empty: unknown.
+std::optional<int64_t> peak_memory();
+bool reset_peak_memory();
+
 /// The version of moxie: "0.1.0".
 std::string_view moxie_version();
+/// The commit it was built from, twelve digits; empty if it was built outside a repository.
+std::string_view moxie_commit();
 
 /// Everything above, for `doctor`. Never throws for what a machine does not tell.
 Machine probe_machine();

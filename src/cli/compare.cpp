@@ -1,5 +1,6 @@
 // moxie compare: an MoE model beside a dense one, measured here.
 #include <algorithm>
+#include <numeric>
 #include <span>
 
 #include "base/file.h"
@@ -77,16 +78,17 @@ void measure_speed(std::span<Contender* const> pair, const CompareFlags& flags) 
     std::vector<std::vector<double>> rates(pair.size());
     for (int r = 0; r < flags.repeats; ++r) {
       for (size_t i = 0; i < pair.size(); ++i) {
-        const double taken = time_decode(pair[i]->loaded.engine(), flags.generate, batch, pair[i]->random);
-        rates[i].push_back(static_cast<double>(flags.generate * batch) / taken);
+        const std::vector<double> taken = time_decode(pair[i]->loaded.engine(), flags.generate, batch, pair[i]->random);
+        rates[i].push_back(static_cast<double>(flags.generate * batch) /
+                           std::accumulate(taken.begin(), taken.end(), 0.0));
       }
     }
     for (size_t i = 0; i < pair.size(); ++i) {
       const ModelSpec& spec = pair[i]->loaded.spec();
       const MoeSpec* routed = nullptr;
       for (const LayerSpec& layer : spec.layers) routed = layer.ffn.is_dense() ? routed : &layer.ffn;
-      const DecodeStep step =
-          decode_step(spec, formats_of(pair[i]->loaded), batch, flags.generate / 2 + 1, kDefaultKvFormat);
+      const DecodeStep step = decode_step(spec, formats_of(pair[i]->loaded.source(), pair[i]->loaded.model()), batch,
+                                          flags.generate / 2 + 1, kDefaultKvFormat);
       pair[i]->model.decode.push_back(
           {.batch = batch,
            .tokens_per_second = median(rates[i]),

@@ -155,9 +155,9 @@ const Tokenizer& LoadedModel::tokenizer() {
   return *tokenizer_;
 }
 
-PartFormats formats_of(const LoadedModel& loaded) {
-  const Checkpoint& checkpoint = loaded.model().checkpoint();
-  if (loaded.source().is_gguf()) return formats_by_part(checkpoint);
+PartFormats formats_of(const ModelSource& source, const Model& model) {
+  const Checkpoint& checkpoint = model.checkpoint();
+  if (source.is_gguf()) return formats_by_part(checkpoint);
   std::map<FormatId, int64_t> bytes;
   for (const TensorEntry& entry : checkpoint.entries()) {
     bytes[entry.tensor.view.format] += entry.tensor.view.num_bytes();
@@ -166,7 +166,7 @@ PartFormats formats_of(const LoadedModel& loaded) {
       std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const FormatId format = most->first;
   const bool plain = format == FormatId::f32 || format == FormatId::bf16 || format == FormatId::f16;
-  return plain ? all_in(format) : stored_formats(loaded.spec());  // mxfp4 lies in the files as u8
+  return plain ? all_in(format) : stored_formats(model.spec());  // mxfp4 lies in the files as u8
 }
 
 PartFormats formats_by_part(const Checkpoint& gguf) {

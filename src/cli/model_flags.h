@@ -59,7 +59,7 @@ class LoadedModel {
 };
 
 /// The formats as the files have them: a config may announce another dtype, or none.
-PartFormats formats_of(const LoadedModel& loaded);
+PartFormats formats_of(const ModelSource& source, const Model& model);
 
 /// The format that most bytes of each part have, of a checkpoint that gguf_checkpoint made: its files mix them.
 PartFormats formats_by_part(const Checkpoint& gguf);

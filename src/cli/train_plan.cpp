@@ -36,12 +36,8 @@ int train_threads(const TrainConfig& config) {
 }
 
 double train_peak_flops(const TrainConfig& config) {
-  Ceilings best;  // other work on the machine only lowers what a probe sees
-  for (int i = 0; i < 8; ++i) {
-    const Ceilings now = measure_arithmetic(train_threads(config));
-    best.f32_gflops = std::max(best.f32_gflops, now.f32_gflops);
-    best.bf16_gflops = std::max(best.bf16_gflops, now.bf16_gflops);
-  }
+  Ceilings best;
+  for (int i = 0; i < 8; ++i) best = better_of(best, measure_arithmetic(train_threads(config)));
   const bool bf16 = config.train.precision == Precision::bf16 && best.bf16_gflops > 0;
   return 1e9 * (bf16 ? best.bf16_gflops : best.f32_gflops);
 }

@@ -104,6 +104,7 @@ void Engine::take_pages(std::span<const StepPart> parts) {
 }
 
 std::span<const float> Engine::step(std::span<const StepPart> parts) {
+  if (profile_ != nullptr) profile_->begin();
   step_sequences_.clear();
   int64_t num_logits = 0;
   for (const StepPart& part : parts) {
@@ -122,10 +123,11 @@ std::span<const float> Engine::step(std::span<const StepPart> parts) {
     num_logits += part.num_logits;
   }
   arena_.reset();
-  Exec exec{*kernels_, pool_, arena_};
+  Exec exec{*kernels_, pool_, arena_, profile_};
   const float* logits = model_.forward(exec, cache_, step_sequences_, sinks_);
   if (sinks_.tap != nullptr) sinks_.tap->next_step();
   for (const StepPart& part : parts) part.sequence->num_cached_ += part.num_tokens;
+  lap(exec, StepWork::rest);
   return {logits, static_cast<size_t>(num_logits * spec().vocab_size)};
 }
 

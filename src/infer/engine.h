@@ -73,6 +73,8 @@ class Engine {
   /// Where the activations and the routing of all steps that follow go; null: nowhere.
   void set_tap(Tap* tap) { sinks_.tap = tap; }
   void set_routing_sink(RoutingSink* sink) { sinks_.routing = sink; }
+  /// Who times the parts of all steps that follow; null: nobody.
+  void set_profile(StepProfile* profile) { profile_ = profile; }
 
   /// Runs one step, prefill and decode parts mixed. Returns logits [sum of num_logits, V], valid until the next step.
   /// Throws Error{does_not_fit} if the cache has no pages left; then nothing has changed.
@@ -96,6 +98,7 @@ class Engine {
   KvCache cache_;
   int64_t step_tokens_;
   StepSinks sinks_;
+  StepProfile* profile_ = nullptr;
   std::vector<MoeStats> stats_;
   std::vector<StepSequence> step_sequences_;
 };

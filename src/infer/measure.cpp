@@ -31,18 +31,18 @@ double time_prefill(Engine& engine, int64_t n, std::mt19937_64& random) {
   return seconds_since(start);
 }
 
-double time_decode(Engine& engine, int64_t n, int64_t batch, std::mt19937_64& random) {
+std::vector<double> time_decode(Engine& engine, int64_t n, int64_t batch, std::mt19937_64& random) {
   std::vector<Sequence> sequences;
   std::vector<StepPart> parts;
   for (int64_t b = 0; b < batch; ++b) sequences.emplace_back(engine, random_tokens(engine.spec(), 1, random));
   for (Sequence& sequence : sequences) parts.push_back({&sequence, 1, 1});
   engine.step(parts);
-  double seconds = 0;
+  std::vector<double> seconds;
   for (int64_t i = 0; i < n; ++i) {
     for (Sequence& sequence : sequences) sequence.append(random_tokens(engine.spec(), 1, random));
     const auto start = Clock::now();
     engine.step(parts);
-    seconds += seconds_since(start);
+    seconds.push_back(seconds_since(start));
   }
   return seconds;
 }

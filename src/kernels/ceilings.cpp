@@ -27,6 +27,7 @@ double wall_seconds() {
 const cpu::Probes kPlainProbes = {
     .f32_flops_a_turn = 16,
     .bf16_flops_a_turn = 0,
+    .int8_ops_a_turn = 0,
     .f32 =
         [](int64_t turns) noexcept {
           float sum[8] = {}, factor = 0.5f;
@@ -36,6 +37,7 @@ const cpu::Probes kPlainProbes = {
           return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
         },
     .bf16 = nullptr,
+    .int8 = nullptr,
     .read =
         [](const void* data, int64_t bytes) noexcept {
           uint64_t sum = 0;
@@ -92,6 +94,7 @@ Ceilings measure_arithmetic(int threads, double seconds) {
   Ceilings ceilings;
   ceilings.f32_gflops = rate(threads, table.f32, table.f32_flops_a_turn, seconds);
   if (table.bf16 != nullptr) ceilings.bf16_gflops = rate(threads, table.bf16, table.bf16_flops_a_turn, seconds);
+  if (table.int8 != nullptr) ceilings.int8_gops = rate(threads, table.int8, table.int8_ops_a_turn, seconds);
   return ceilings;
 }
 
@@ -113,14 +116,20 @@ ReadBuffer::ReadBuffer(size_t bytes, Pages pages) : bytes_(bytes) {
   for (size_t i = 0; i < bytes; i += 4096) static_cast<volatile char*>(data)[i] = static_cast<char>(i >> 12);
 }
 
+Ceilings better_of(const Ceilings& a, const Ceilings& b) {
+  return {.f32_gflops = std::max(a.f32_gflops, b.f32_gflops),
+          .bf16_gflops = std::max(a.bf16_gflops, b.bf16_gflops),
+          .int8_gops = std::max(a.int8_gops, b.int8_gops),
+          .read_gbps = std::max(a.read_gbps, b.read_gbps)};
+}
+
 Ceilings measure_ceilings(int threads, int repeats) {
   const ReadBuffer buffer;
   Ceilings best;
   for (int i = 0; i < repeats; ++i) {
-    const Ceilings now = measure_arithmetic(threads);
-    best.f32_gflops = std::max(best.f32_gflops, now.f32_gflops);
-    best.bf16_gflops = std::max(best.bf16_gflops, now.bf16_gflops);
-    best.read_gbps = std::max(best.read_gbps, measure_read_gbps(threads, buffer.data(), buffer.bytes()));
+    Ceilings now = measure_arithmetic(threads);
+    now.read_gbps = measure_read_gbps(threads, buffer.data(), buffer.bytes());
+    best = better_of(best, now);
   }
   return best;
 }

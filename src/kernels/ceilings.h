@@ -12,6 +12,7 @@ namespace moxie {
 struct Ceilings {
   double f32_gflops = 0;   // fused multiply-adds of f32, two operations each
   double bf16_gflops = 0;  // bf16 dot products, two operations a product; 0 if the CPU has none
+  double int8_gops = 0;    // int8 dot products, likewise
   double read_gbps = 0;    // reads of memory far beyond the caches, 1e9 bytes a second
 };
 
@@ -34,7 +35,10 @@ class ReadBuffer {
   std::shared_ptr<void> data_;
 };
 
-/// All three, best of `repeats`. Cost: about 1 s and 1 GiB of memory.
+/// Of each limit the larger one: other work on the machine only lowers what a probe sees.
+Ceilings better_of(const Ceilings& a, const Ceilings& b);
+
+/// All of them, best of `repeats`. Cost: about 1 s and 1 GiB of memory.
 Ceilings measure_ceilings(int threads, int repeats = 5);
 
 }  // namespace moxie

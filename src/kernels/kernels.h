@@ -145,6 +145,8 @@ struct KernelSet {
 
   int64_t (*gemm_scratch_bytes)(int64_t num_rows, int64_t k) noexcept;
   void (*gemm)(const GemmArgs& args) noexcept;
+  /// Rows of x that gemm holds in registers at once for a weight of that format: fewer leave some of its work undone.
+  int64_t (*tile_rows)(FormatId weight) noexcept;
   /// y[m, n] = sum_k x[m, k] w[k, n] for w [K, N] row-major f32/bf16/f16: lanes own outputs, k in order. x is f32.
   void (*gemm_in_major)(const float* x, int64_t x_stride, int64_t num_rows, const WeightRef& w, int64_t k, int64_t n,
                         float* y, int64_t y_stride) noexcept;

@@ -154,6 +154,7 @@ void gqa(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
                             {weights.k, weights.k_bias, k.data, k.row_stride},
                             {weights.v, weights.v_bias, v.data, v.row_stride}};
   linear(exec, rows, jobs);
+  lap(exec, StepWork::projections);
   for_rows(exec, t_count, [&](int64_t t, int) {
     if (a.clip_qkv) clip(v.data + t * v.row_stride, v.row_stride, static_cast<float>(*a.clip_qkv));
     norm_and_rotate(exec, spec, step, weights.q_norm, t, q);
@@ -168,6 +169,7 @@ void gqa(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
   });
   attend(exec, a, layer, spec.layers[static_cast<size_t>(layer)].window, weights.sinks, cache, step,
          {q.data, q.row_stride, a.head_dim}, out);
+  lap(exec, StepWork::attention);
 }
 
 // Multi-head latent attention with the key and value projections absorbed: queries move into the space of the cached
@@ -201,6 +203,7 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
     linear(exec, rows, jobs);
   }
 
+  lap(exec, StepWork::projections);
   const int64_t half = rope / 2;
   for_rows(exec, t_count, [&](int64_t t, int) {
     const float* cos = step.cos + t * half;
@@ -216,13 +219,16 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
       exec.kernels.rope(to, cos, sin, rope, spec.rope.interleaved);
     }
   });
+  lap(exec, StepWork::attention);
   exec.pool.run(a.num_heads, [&](int64_t h, int) {
     const View up = weights.kv_b.rows(h * head_rows, h * head_rows + nope);
     exec.kernels.gemm_in_major(q + h * a.head_dim, a.num_heads * a.head_dim, t_count, weight_ref(up), nope, latent,
                                absorbed + h * row, a.num_heads * row);
   });
+  lap(exec, StepWork::projections);
   attend(exec, a, layer, spec.layers[static_cast<size_t>(layer)].window, weights.sinks, cache, step,
          {absorbed, a.num_heads * row, row}, mixed);
+  lap(exec, StepWork::attention);
 
   const int64_t scratch_bytes = (exec.kernels.gemm_scratch_bytes(t_count, latent) + 63) / 64 * 64;
   char* scratch = exec.arena.alloc<char>(scratch_bytes * exec.pool.size());
@@ -256,6 +262,7 @@ void attention_block(Exec& exec, const ModelSpec& spec, int64_t layer, const Att
   Rows rows(out, step.num_tokens, width);
   const LinearJob job{weights.o, weights.o_bias, y, spec.hidden_size};
   linear(exec, rows, {&job, 1});
+  lap(exec, StepWork::projections);
 }
 
 }  // namespace moxie

@@ -176,6 +176,7 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
     const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer)];
     const MoeSpec& ffn = spec_.layers[static_cast<size_t>(layer)].ffn;
     const bool last = layer + 1 == spec_.num_layers;
+    lap(exec, StepWork::rest);
     attention_block(exec, spec_, layer, weights.attention, cache, step, normed, y);
     record(sinks.tap, layer, "attention", y, num_rows, h);
     if (last && !all_rows) {  // what follows is for the logits alone
@@ -185,6 +186,7 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
       if (num_rows == 0) break;
     }
     add_and_norm(exec, spec_, weights.ffn_norm, y, num_rows, x, normed);
+    lap(exec, StepWork::rest);
     Arena::Scope scope(exec.arena);
     const MoeStep moe = moe_layer(exec, ffn, weights.ffn, normed, num_rows, y);
     record(sinks.tap, layer, "ffn", y, num_rows, h);
@@ -198,7 +200,10 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
     if (sinks.stats != nullptr) (*sinks.stats)[static_cast<size_t>(layer)].add(moe.routing);
   }
   if (all_rows) keep_logit_rows(sequences, h, normed);
-  return head(exec, normed, count_logits(sequences), sinks.tap);
+  lap(exec, StepWork::rest);
+  float* logits = head(exec, normed, count_logits(sequences), sinks.tap);
+  lap(exec, StepWork::head);
+  return logits;
 }
 
 }  // namespace moxie

@@ -19,6 +19,7 @@ class Model {
 
   const ModelSpec& spec() const { return spec_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const ModelWeights& weights() const { return weights_; }
   int64_t max_context() const { return max_context_; }
 
   /// Runs the new tokens of all sequences and leaves their keys and values in the cache. Returns logits [R, V] in the

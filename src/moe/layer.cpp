@@ -43,6 +43,7 @@ MoeStep moe_layer(Exec& exec, const MoeSpec& spec, const MoeWeights& weights, co
   if (spec.is_dense()) {
     const ExpertRun run{&weights.bank.experts[0], nullptr, num_tokens, y};
     run_experts(exec, rows, {&run, 1}, weights.bank.activation);
+    lap(exec, StepWork::experts);
     return {};
   }
 
@@ -50,6 +51,7 @@ MoeStep moe_layer(Exec& exec, const MoeSpec& spec, const MoeWeights& weights, co
   const LinearJob job{.w = weights.router, .bias = weights.router_bias, .y = logits, .y_stride = spec.num_experts};
   linear(exec, rows, {&job, 1}, /*exact=*/true);
   const Routing routing = route(exec, spec, logits, num_tokens, weights.expert_bias);
+  lap(exec, StepWork::router);
 
   Arena::Scope scope(exec.arena);
   const TokenPermutation permutation = permute_tokens(routing, exec.arena);
@@ -65,9 +67,12 @@ MoeStep moe_layer(Exec& exec, const MoeSpec& spec, const MoeWeights& weights, co
     runs[num_runs++] = {&weights.bank.experts[static_cast<size_t>(e)], permutation.token_of + begin, end - begin,
                         out + begin * hidden_size};
   }
+  lap(exec, StepWork::permute);
   const float* shared_weight = has_shared ? shared_weights(exec, weights, rows) : nullptr;
   run_experts(exec, rows, {runs, num_runs}, weights.bank.activation);
+  lap(exec, StepWork::experts);
   combine(exec, routing, permutation, out, shared, shared_weight, hidden_size, y);
+  lap(exec, StepWork::permute);
   return {logits, routing};
 }
 

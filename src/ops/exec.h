@@ -5,6 +5,7 @@
 #include "base/thread_pool.h"
 #include "format/packed.h"
 #include "kernels/kernels.h"
+#include "ops/step_profile.h"
 #include "tensor/tensor.h"
 
 namespace moxie {
@@ -13,7 +14,13 @@ struct Exec {
   const KernelSet& kernels;
   ThreadPool& pool;
   Arena& arena;
+  StepProfile* profile = nullptr;  // null: nobody asks where time goes
 };
+
+/// What has been done since the last call of it was `work`.
+inline void lap(const Exec& exec, StepWork work) {
+  if (exec.profile != nullptr) exec.profile->lap(work);
+}
 
 /// Calls body(row, worker) for each row of [0, num_rows): on all threads, unless so few rows are not worth waking them.
 template <typename Body>

@@ -189,5 +189,18 @@ TEST(Machine, tells_what_every_linux_tells) {
   for (const auto& [name, version] : machine.versions) EXPECT_FALSE(version.empty()) << name;
 }
 
+TEST(PeakMemory, knows_what_was_held_for_a_while) {
+  if (!reset_peak_memory() || !peak_memory()) GTEST_SKIP() << "this system does not tell";
+  const int64_t before = peak_memory().value();
+  constexpr size_t kBytes = size_t{64} << 20;
+  {
+    std::vector<char> held(kBytes);
+    for (size_t i = 0; i < kBytes; i += 4096) static_cast<volatile char&>(held[i]) = 1;
+  }
+  EXPECT_GT(peak_memory().value(), before + (int64_t{60} << 20));
+  EXPECT_TRUE(reset_peak_memory());
+  EXPECT_LT(peak_memory().value(), before + (int64_t{60} << 20));
+}
+
 }  // namespace
 }  // namespace moxie

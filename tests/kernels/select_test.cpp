@@ -51,11 +51,12 @@ TEST_F(Select, gives_every_set_a_whole_table) {
   for (const KernelSet* set : all_kernel_sets()) {
     EXPECT_EQ(find_kernel_set(set->name), set);
     EXPECT_FALSE(set->summary.empty());
-    for (bool present : {set->activation_format != nullptr, set->encode_row != nullptr, set->decode_row != nullptr,
-                         set->gemm_scratch_bytes != nullptr, set->gemm != nullptr, set->gemm_in_major != nullptr,
-                         set->attention_scratch_bytes != nullptr, set->attention != nullptr, set->rms_norm != nullptr,
-                         set->layer_norm != nullptr, set->rope != nullptr, set->glu != nullptr,
-                         set->add_scaled != nullptr, set->scale != nullptr, set->softmax != nullptr}) {
+    for (bool present :
+         {set->activation_format != nullptr, set->encode_row != nullptr, set->decode_row != nullptr,
+          set->gemm_scratch_bytes != nullptr, set->gemm != nullptr, set->tile_rows != nullptr,
+          set->gemm_in_major != nullptr, set->attention_scratch_bytes != nullptr, set->attention != nullptr,
+          set->rms_norm != nullptr, set->layer_norm != nullptr, set->rope != nullptr, set->glu != nullptr,
+          set->add_scaled != nullptr, set->scale != nullptr, set->softmax != nullptr}) {
       EXPECT_TRUE(present) << set->name;
     }
   }

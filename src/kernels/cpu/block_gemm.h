@@ -336,6 +336,7 @@ void encode_x8(const float* x, Block* out) {
 }
 
 struct IntegerProduct {
+  static constexpr int kTileRows = kBlockTileRows;
   static FormatId activation_format(FormatId weight) noexcept {
     if (weight == FormatId::nvfp4) return FormatId::f32;  // its scales are numbers of their own for every 16 elements
     return format_info(weight).block_elems == 256 ? FormatId::x8_b256 : FormatId::x8_b32;

@@ -32,6 +32,15 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .decode_row = decode_row<Isa>,
       .gemm_scratch_bytes = gemm_scratch_bytes<Isa>,
       .gemm = gemm<Isa, Bf16, Integer>,
+      .tile_rows =
+          [](FormatId weight) noexcept {
+            if constexpr (!__is_same(Integer, void)) {
+              if (is_block_format(weight) && Integer::activation_format(weight) != FormatId::f32) {
+                return int64_t{Integer::kTileRows};
+              }
+            }
+            return int64_t{Isa::kTileRows};
+          },
       .gemm_in_major = gemm_in_major<Isa>,
       .attention_scratch_bytes = attention_scratch_bytes,
       .attention = attention<Isa, Bf16Product>,

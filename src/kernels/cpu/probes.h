@@ -6,9 +6,10 @@
 namespace moxie::cpu {
 
 struct Probes {
-  double f32_flops_a_turn, bf16_flops_a_turn;  // 0: the CPU has no bf16 dot product
-  float (*f32)(int64_t turns) noexcept;        // independent multiply-adds from registers
+  double f32_flops_a_turn, bf16_flops_a_turn, int8_ops_a_turn;  // 0: the CPU has no such dot product
+  float (*f32)(int64_t turns) noexcept;                         // independent multiply-adds from registers
   float (*bf16)(int64_t turns) noexcept;
+  float (*int8)(int64_t turns) noexcept;                       // dot products of four bytes, summed in int32
   uint64_t (*read)(const void* data, int64_t bytes) noexcept;  // loads every whole 512 bytes
 };
 

@@ -79,6 +79,7 @@ const KernelSet kSet = {
     .decode_row = decode_row,
     .gemm_scratch_bytes = gemm_scratch_bytes,
     .gemm = gemm,
+    .tile_rows = [](FormatId) noexcept { return int64_t{1}; },
     .gemm_in_major = gemm_in_major,
     .attention_scratch_bytes = attention_scratch_bytes,
     .attention = attention,
