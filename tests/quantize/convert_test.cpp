@@ -77,7 +77,8 @@ class Convert : public testing::TestWithParam<Case> {};
 
 TEST_P(Convert, gives_the_tensors_of_the_converter_and_the_logits_of_the_directory) {
   const fs::path directory = kData / "golden" / GetParam().golden;
-  const fs::path out = scratch(std::string(GetParam().golden) + ".gguf"), oracle = scratch("oracle.gguf");
+  const fs::path out = scratch(std::string(GetParam().golden) + ".gguf"),
+                 oracle = scratch(std::string(GetParam().golden) + "-oracle.gguf");
   const ConvertReport report = convert_to_gguf(directory, out, with_format("f32"));
   ASSERT_TRUE(report.logits.has_value());
   if (GetParam().exactly) {
