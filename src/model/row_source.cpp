@@ -43,10 +43,7 @@ RowSource::Row RowSource::row(int64_t index) const {
   if (order_) index = order_(index);
   const int64_t each = parts_[0].num_rows();
   const View& view = parts_[static_cast<size_t>(index / each)];
-  const int64_t i = index % each;
-  const auto* scales = static_cast<const char*>(view.scales);
-  return {&view, static_cast<const char*>(view.data) + i * view.row_bytes,
-          scales == nullptr ? nullptr : scales + i * view.scale_row_bytes};
+  return {&view, row_parts(view, index % each)};
 }
 
 bool RowSource::stands_as(FormatId format) const {
@@ -61,7 +58,7 @@ bool RowSource::stands_as(FormatId format) const {
 FormatId RowSource::stored_format() const {
   const FormatId first = parts_[0].format == FormatId::mxfp4 ? FormatId::mxfp4_block : parts_[0].format;
   const bool as_one = stride_ > 0 ? format_info(first).block_elems == 1 : stands_as(first);
-  return as_one ? first : FormatId::f32;
+  return as_one && format_info(first).gguf >= 0 ? first : FormatId::f32;
 }
 
 void RowSource::copy(FormatId format, int64_t begin, int64_t end, char* out) const {
@@ -71,9 +68,9 @@ void RowSource::copy(FormatId format, int64_t begin, int64_t end, char* out) con
   for (int64_t i = begin; i < end; ++i, out += bytes) {
     const Row from = row(i);
     if (from.view->format == format) {
-      std::memcpy(out, from.data, bytes);
+      std::memcpy(out, from.at.data, bytes);
     } else {
-      join_blocks(reinterpret_cast<const uint8_t*>(from.data), static_cast<const uint8_t*>(from.scales), columns / 32,
+      join_blocks(static_cast<const uint8_t*>(from.at.data), static_cast<const uint8_t*>(from.at.scales), columns / 32,
                   out);
     }
   }
@@ -85,7 +82,7 @@ void RowSource::decode(int64_t begin, int64_t end, float* out) const {
   const int64_t columns = parts_[0].shape.back();
   for (int64_t i = begin; i < end; ++i, out += columns) {
     const Row from = row(i);
-    kernels.decode_row(from.view->format, from.data, from.scales, columns, out);
+    kernels.decode_row(from.view->format, from.at.data, from.at.scales, columns, out);
   }
 }
 
@@ -98,7 +95,7 @@ void RowSource::decode_transposed(int64_t begin, int64_t end, float* out) const 
     const int64_t number = i / columns, last = std::min((number + 1) * columns, end);
     for (int64_t r = 0; r < taken_; ++r) {
       const Row from = row(number * stride_ + r);
-      kernels.decode_row(from.view->format, from.data, from.scales, columns, head.data() + r * columns);
+      kernels.decode_row(from.view->format, from.at.data, from.at.scales, columns, head.data() + r * columns);
     }
     for (; i < last; ++i) {
       const float* column = head.data() + i % columns;

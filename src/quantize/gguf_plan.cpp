@@ -224,9 +224,9 @@ void encode_rows(FormatId format, const float* x, int64_t num_rows, int64_t colu
   }
 }
 
-std::vector<GgufTensor> to_write(const std::vector<PlannedTensor>& tensors) {
+std::vector<MadeTensor> to_write(const std::vector<PlannedTensor>& tensors) {
   constexpr int64_t kElemsAtOnce = 1 << 16;  // decoded before they are encoded: they stay in the cache
-  std::vector<GgufTensor> out;
+  std::vector<MadeTensor> out;
   for (const PlannedTensor& tensor : tensors) {
     const auto make = [&tensor](int64_t begin, int64_t end, char* to) {
       if (tensor.rows.stands_as(tensor.format)) return tensor.rows.copy(tensor.format, begin, end, to);

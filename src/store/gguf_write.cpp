@@ -35,9 +35,9 @@ int64_t padding(int64_t end) {
 /// The table of tensors; throws for those that the format cannot hold.
 class Table {
  public:
-  Table(const std::filesystem::path& path, std::span<const GgufTensor> tensors) : path_(path) {
+  Table(const std::filesystem::path& path, std::span<const MadeTensor> tensors) : path_(path) {
     int64_t begin = 0;
-    for (const GgufTensor& tensor : tensors) {
+    for (const MadeTensor& tensor : tensors) {
       add(tensor, begin);
       const int64_t end = begin + row_bytes(tensor.format, tensor.shape.num_elems());
       begin = end + padding(end);
@@ -47,7 +47,7 @@ class Table {
   const std::string& bytes() const { return bytes_; }
 
  private:
-  void add(const GgufTensor& tensor, int64_t begin) {
+  void add(const MadeTensor& tensor, int64_t begin) {
     const auto require = [&](bool is_met, std::string expected, std::string got) {
       if (is_met) return;
       throw invalid({fmt::format("{}: tensor \"{}\"", path_.string(), printable(tensor.name)), std::move(expected),
@@ -87,7 +87,7 @@ class GgufWriter {
  public:
   GgufWriter(const std::filesystem::path& path, ThreadPool& pool) : path_(path), pool_(pool) {}
 
-  void write(const GgufMetadata& metadata, std::span<const GgufTensor> tensors, const GgufProgress& progress) {
+  void write(const GgufMetadata& metadata, std::span<const MadeTensor> tensors, const GgufProgress& progress) {
     const Table table(path_, tensors);
     std::string head = "GGUF";
     put<uint32_t>(head, 3);
@@ -98,7 +98,7 @@ class GgufWriter {
     AtomicFile file(path_);
     file.write(head);
     pad(file, static_cast<int64_t>(head.size()));
-    for (const GgufTensor& tensor : tensors) write(file, tensor, progress);
+    for (const MadeTensor& tensor : tensors) write(file, tensor, progress);
     file.commit();
   }
 
@@ -108,7 +108,7 @@ class GgufWriter {
     file.write(zeros, static_cast<size_t>(padding(end)));
   }
 
-  void write(AtomicFile& file, const GgufTensor& tensor, const GgufProgress& progress) {
+  void write(AtomicFile& file, const MadeTensor& tensor, const GgufProgress& progress) {
     const int64_t row = row_bytes(tensor.format, tensor.shape.back());
     const int64_t num_rows = tensor.shape.num_elems() / tensor.shape.back();
     const int64_t piece = std::max<int64_t>(kPieceBytes / row, 1);
@@ -124,7 +124,7 @@ class GgufWriter {
   }
 
   // Of several faults the first one in the file is thrown, whoever came to it first.
-  void make(const GgufTensor& tensor, int64_t begin, int64_t end, int64_t piece, int64_t row) {
+  void make(const MadeTensor& tensor, int64_t begin, int64_t end, int64_t piece, int64_t row) {
     const int64_t num_pieces = (end - begin + piece - 1) / piece;
     faults_.assign(static_cast<size_t>(num_pieces), nullptr);
     pool_.run(num_pieces, [&](int64_t i, int) {
@@ -215,22 +215,14 @@ GgufMetadata& GgufMetadata::copy(const GgufFile& file, std::string_view key) {
   return *this;
 }
 
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensor> tensors,
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const MadeTensor> tensors,
                 ThreadPool& pool, const GgufProgress& progress) {
   GgufWriter(path, pool).write(metadata, tensors, progress);
 }
 
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors) {
-  std::vector<GgufTensor> made;
-  for (const NamedView& tensor : tensors) {
-    const View& view = tensor.view;
-    made.push_back({tensor.name, view.format, view.shape, [&view](int64_t begin, int64_t end, char* out) {
-                      const auto row = static_cast<size_t>(row_bytes(view.format, view.shape.back()));
-                      for (int64_t i = begin; i < end; ++i, out += row) {
-                        std::memcpy(out, static_cast<const char*>(view.data) + i * view.row_bytes, row);
-                      }
-                    }});
-  }
+  std::vector<MadeTensor> made;
+  for (const NamedView& tensor : tensors) made.push_back(made_of(tensor.name, tensor.view));
   ThreadPool alone(1);
   write_gguf(path, metadata, made, alone);
 }
