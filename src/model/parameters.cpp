@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "model/parameter_slots.h"
 #include "spec/config.h"
+#include "tensor/row.h"
 
 namespace moxie {
 namespace {
@@ -54,10 +55,8 @@ void copy_matrix(const View& from, const View& to) {
   auto* out = static_cast<float*>(const_cast<void*>(to.data));
   const int64_t columns = from.shape.back();
   for (int64_t row = 0; row < from.num_rows(); ++row) {
-    const void* scales =
-        from.scales == nullptr ? nullptr : static_cast<const char*>(from.scales) + row * from.scale_row_bytes;
-    kernels.decode_row(from.format, static_cast<const char*>(from.data) + row * from.row_bytes, scales, columns,
-                       out + row * columns);
+    const RowParts parts = row_parts(from, row);
+    kernels.decode_row(from.format, parts.data, parts.scales, columns, out + row * columns);
   }
 }
 

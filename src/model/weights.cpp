@@ -96,9 +96,9 @@ void bind_head(Binder& binder, const ModelSpec& spec, const std::string& source,
 }  // namespace
 
 ModelWeights bind_weights(const ModelSpec& spec, const Checkpoint& checkpoint) {
-  if (!spec.quant_method.empty() && spec.quant_method != "mxfp4") {
+  if (!spec.quant_method.empty() && spec.quant_method != "mxfp4" && spec.quant_method != "fp8") {
     throw invalid({.where = "config.json: quantization_config.quant_method",
-                   .expected = "none or \"mxfp4\"",
+                   .expected = "none, \"mxfp4\" or \"fp8\"",
                    .got = fmt::format("\"{}\"", spec.quant_method),
                    .hint = "Use the checkpoint's bf16 form."});
   }

@@ -150,6 +150,10 @@ GgufPlan plan_of_directory(const ModelSource& source, const GgufPlanOptions& opt
     plan.tensors.push_back({std::move(tensor.name), tensor.shape, std::move(tensor.rows), format});
   }
   chooser.finish(plan);
+  if (spec.quant_method == "fp8" && !options.mix) {
+    plan.notes.emplace_back(
+        "GGUF has no FP8: those matrices become f32, their very numbers; bf16 and q8_0 are smaller");
+  }
   put_architecture(made, plan.metadata);
   plan.metadata.set_string("general.type", "model");
   const std::filesystem::path name = std::filesystem::absolute(path).lexically_normal();
