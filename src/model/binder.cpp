@@ -44,7 +44,7 @@ bool Binder::check_format(const std::string& name, const View& view) {
   if (computable(view.format)) return true;
   uncomputable_.push_back(
       fmt::format("{} is {}: this build computes with f32, bf16, f16, the blocks of GGUF files, mxfp4 experts, and "
-                  "f8_e4m3 matrices with scales",
+                  "f8_e4m3 matrices if the config says quant_method fp8",
                   name, format_name(view.format)));
   return false;
 }
@@ -72,7 +72,7 @@ View Binder::tensor(const std::string& name, const Shape& shape) {
 View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) {
   const Shape shape{rows, columns};
   const Tensor* found = checkpoint_.find(name);
-  if (found == nullptr || found->view.format != FormatId::f8_e4m3) return tensor(name, shape);
+  if (!fp8_ || found == nullptr || found->view.format != FormatId::f8_e4m3) return tensor(name, shape);
   used_.insert(name);
   const auto blocks = [](int64_t n) { return (n + kFp8Block - 1) / kFp8Block; };
   const View scales = tensor(name + "_scale_inv", {blocks(rows), blocks(columns)});

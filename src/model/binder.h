@@ -17,7 +17,9 @@ bool computable(FormatId format);
 /// finish() throws them all at once.
 class Binder {
  public:
-  Binder(const Checkpoint& checkpoint, ModelWeights& weights) : checkpoint_(checkpoint), weights_(weights) {}
+  /// `fp8`: whether the config says that there are FP8 matrices; without it they are refused.
+  Binder(const Checkpoint& checkpoint, ModelWeights& weights, bool fp8)
+      : checkpoint_(checkpoint), weights_(weights), fp8_(fp8) {}
 
   int64_t num_tensors() const { return static_cast<int64_t>(checkpoint_.entries().size()); }
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
@@ -50,6 +52,7 @@ class Binder {
 
   const Checkpoint& checkpoint_;
   ModelWeights& weights_;
+  bool fp8_;
   std::unordered_set<std::string> used_;
   std::vector<std::string> missing_, misshaped_, uncomputable_;
 };

@@ -103,7 +103,7 @@ ModelWeights bind_weights(const ModelSpec& spec, const Checkpoint& checkpoint) {
                    .hint = "Use the checkpoint's bf16 form."});
   }
   ModelWeights weights;
-  Binder binder(checkpoint, weights);
+  Binder binder(checkpoint, weights, spec.quant_method == "fp8");
   const std::string source = checkpoint.entries().empty() ? "checkpoint" : checkpoint.entries()[0].file;
   weights.embedding = binder.matrix("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size);
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) weights.layers.push_back(bind_layer(binder, spec, layer));

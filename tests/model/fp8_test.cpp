@@ -100,6 +100,11 @@ TEST_F(Fp8Copy, an_fp8_vector_is_refused) {
   EXPECT_TRUE(says(refusal(), {"model.norm.weight is f8_e4m3"}));
 }
 
+TEST_F(Fp8Copy, matrices_that_the_config_does_not_announce_are_refused) {
+  copy().configure("quantization_config", "quantization_confused");
+  EXPECT_TRUE(says(refusal(), {"in a format that cannot be computed with:", "_proj.weight is f8_e4m3"}));
+}
+
 TEST_F(Fp8Copy, other_blocks_in_the_config_are_refused) {
   copy().configure("[128, 128]", "[64, 64]");
   EXPECT_TRUE(says(refusal(), {"weight_block_size", "expected [128, 128]"}));
