@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "format/fp8.h"
 #include "kernels/ceilings.h"
 #include "kernels/kernels.h"
 
@@ -30,13 +31,13 @@ struct Shape {
 
 /// Decode and prefill of a Mixtral-like layer, and fine-grained experts.
 const Shape kShapes[] = {
-    {1, 14336, 4096, FormatId::bf16},    {1, 4096, 14336, FormatId::bf16},   {1, 768, 2048, FormatId::bf16},
-    {1, 14336, 4096, FormatId::f32},     {1, 14336, 4096, FormatId::f16},    {1, 14336, 4096, FormatId::mxfp4},
-    {4, 14336, 4096, FormatId::bf16},    {8, 14336, 4096, FormatId::bf16},   {16, 14336, 4096, FormatId::bf16},
-    {32, 768, 2048, FormatId::bf16},     {64, 2048, 768, FormatId::bf16},    {64, 14336, 4096, FormatId::bf16},
-    {128, 14336, 4096, FormatId::bf16},  {128, 4096, 14336, FormatId::bf16}, {512, 14336, 4096, FormatId::bf16},
-    {64, 2048, 768, FormatId::f32},      {128, 14336, 4096, FormatId::f32},  {512, 14336, 4096, FormatId::f32},
-    {128, 14336, 4096, FormatId::mxfp4},
+    {1, 14336, 4096, FormatId::bf16},    {1, 4096, 14336, FormatId::bf16},    {1, 768, 2048, FormatId::bf16},
+    {1, 14336, 4096, FormatId::f32},     {1, 14336, 4096, FormatId::f16},     {1, 14336, 4096, FormatId::mxfp4},
+    {4, 14336, 4096, FormatId::bf16},    {8, 14336, 4096, FormatId::bf16},    {16, 14336, 4096, FormatId::bf16},
+    {32, 768, 2048, FormatId::bf16},     {64, 2048, 768, FormatId::bf16},     {64, 14336, 4096, FormatId::bf16},
+    {128, 14336, 4096, FormatId::bf16},  {128, 4096, 14336, FormatId::bf16},  {512, 14336, 4096, FormatId::bf16},
+    {64, 2048, 768, FormatId::f32},      {128, 14336, 4096, FormatId::f32},   {512, 14336, 4096, FormatId::f32},
+    {128, 14336, 4096, FormatId::mxfp4}, {1, 14336, 4096, FormatId::f8_e4m3}, {128, 14336, 4096, FormatId::f8_e4m3},
 };
 
 struct Options {
@@ -54,8 +55,9 @@ class Runner {
   Runner(const KernelSet& set, const Shape& shape, const ReadBuffer& weights, const Options& options)
       : set_(set), shape_(shape), weights_(weights), threads_(options.threads), packed_(options.packed) {
     row_bytes_ = row_bytes(shape.format, shape.k);
-    scale_bytes_ = shape.format == FormatId::mxfp4 ? shape.k / 32 : 0;
-    matrix_bytes_ = shape.n * (row_bytes_ + scale_bytes_);
+    if (shape.format == FormatId::mxfp4) scale_bytes_ = shape.k / 32;
+    if (shape.format == FormatId::f8_e4m3) scale_bytes_ = (shape.k + kFp8Block - 1) / kFp8Block * 4;
+    matrix_bytes_ = shape.n * row_bytes_ + (scale_row(shape.format, shape.n - 1) + 1) * scale_bytes_;
     if (!options.in_cache) num_matrices_ = std::max<int64_t>(1, static_cast<int64_t>(weights.bytes()) / matrix_bytes_);
     const FormatId to = set.activation_format(shape.format);
     x_row_bytes_ = row_bytes(to, shape.k);
@@ -125,7 +127,7 @@ class Runner {
   const ReadBuffer& weights_;
   int threads_;
   bool packed_;
-  int64_t row_bytes_, scale_bytes_, matrix_bytes_, num_matrices_ = 1, x_row_bytes_, matrix_ = 0;
+  int64_t row_bytes_, scale_bytes_ = 0, matrix_bytes_, num_matrices_ = 1, x_row_bytes_, matrix_ = 0;
   std::vector<char> x_;
   std::vector<float> y_;
   std::vector<std::vector<char>> scratch_;

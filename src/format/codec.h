@@ -48,6 +48,15 @@ inline float e8m0_to_f32(uint8_t bits) noexcept {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 23);
 }
 
+/// Value of an e4m3 byte (OCP, "fn": no infinities, 0x7f and 0xff are NaN): sign, 4 bits of exponent, 3 of mantissa.
+inline float f8_e4m3_to_f32(uint8_t bits) noexcept {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80) << 24, magnitude = bits & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>(sign | 0x7fc00000u);
+  if (magnitude >= 8) return std::bit_cast<float>(sign | ((magnitude << 20) + 0x3c000000u));
+  const float tiny = static_cast<float>(magnitude) * 0x1p-9f;  // subnormal: exact
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(tiny) | sign);
+}
+
 /// Value of an e2m1 nibble: sign, then {0, .5, 1, 1.5, 2, 3, 4, 6}.
 inline float e2m1_to_f32(uint8_t nibble) noexcept {
   constexpr float values[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};

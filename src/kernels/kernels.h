@@ -37,8 +37,8 @@ inline int64_t gemm_column_tile(FormatId weight) {
 struct WeightRef {
   const void* data = nullptr;
   int64_t row_bytes = 0;
-  FormatId format = FormatId::f32;  // f32, bf16, f16, mxfp4, block formats (format/block.h)
-  const void* scales = nullptr;     // mxfp4: one e8m0 byte a block of 32
+  FormatId format = FormatId::f32;  // f32, bf16, f16, mxfp4, f8_e4m3, block formats (format/block.h)
+  const void* scales = nullptr;     // mxfp4: one e8m0 byte a block of 32; f8_e4m3: format/fp8.h
   int64_t scale_row_bytes = 0;
   bool packed = false;
 };
@@ -140,7 +140,7 @@ struct KernelSet {
   FormatId (*activation_format)(FormatId weight) noexcept;
   /// Rows of f32 into an activation format (f32: a copy; bf16, x8: nearest, ties to even).
   void (*encode_row)(FormatId to, const float* x, int64_t k, void* out) noexcept;
-  /// A row of any computable format (f32, bf16, f16, mxfp4 with its scales, blocks) into f32, exactly.
+  /// A row of any computable format (f32, bf16, f16, mxfp4 and f8_e4m3 with their scales, blocks) into f32, exactly.
   void (*decode_row)(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept;
 
   int64_t (*gemm_scratch_bytes)(int64_t num_rows, int64_t k) noexcept;

@@ -5,6 +5,7 @@
 
 #include "format/block.h"
 #include "kernels/kernels.h"
+#include "tensor/row.h"
 
 namespace moxie {
 namespace {
@@ -42,7 +43,8 @@ void Binder::misshaped(const std::string& name, const std::string& expected, con
 bool Binder::check_format(const std::string& name, const View& view) {
   if (computable(view.format)) return true;
   uncomputable_.push_back(
-      fmt::format("{} is {}: this build computes with f32, bf16, f16, the blocks of GGUF files (and mxfp4 experts)",
+      fmt::format("{} is {}: this build computes with f32, bf16, f16, the blocks of GGUF files, mxfp4 experts, and "
+                  "f8_e4m3 matrices if the config says quant_method fp8",
                   name, format_name(view.format)));
   return false;
 }
@@ -68,19 +70,36 @@ View Binder::tensor(const std::string& name, const Shape& shape) {
 }
 
 View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) {
-  return tensor(name, {rows, columns});
+  const Shape shape{rows, columns};
+  const Tensor* found = checkpoint_.find(name);
+  if (!fp8_ || found == nullptr || found->view.format != FormatId::f8_e4m3) return tensor(name, shape);
+  used_.insert(name);
+  const auto blocks = [](int64_t n) { return (n + kFp8Block - 1) / kFp8Block; };
+  const View scales = tensor(name + "_scale_inv", {blocks(rows), blocks(columns)});
+  if (!(found->view.shape == shape)) misshaped(name, shape.str(), found->view.shape.str());
+  if (scales.empty() || !(found->view.shape == shape)) return {};
+  View out = found->view;
+  out.scales = f32_of(scales).data;  // some checkpoints have them in bf16
+  out.scale_row_bytes = scales.shape[1] * static_cast<int64_t>(sizeof(float));
+  return out;
 }
 
-View Binder::plain_matrix(const std::string& name, int64_t rows, int64_t columns) {
-  const View blocks = matrix(name, rows, columns);
-  if (blocks.empty() || !is_block_format(blocks.format)) return blocks;
-  auto [copy, out] = Tensor::zeros_f32({rows, columns});
-  for (int64_t row = 0; row < rows; ++row) {
-    decode_blocks(blocks.format, static_cast<const char*>(blocks.data) + row * blocks.row_bytes, columns,
-                  out + row * columns);
+View Binder::f32_of(const View& rows) {
+  if (rows.format == FormatId::f32) return rows;
+  auto [copy, out] = Tensor::zeros_f32(rows.shape);
+  const int64_t columns = rows.shape.back();
+  for (int64_t i = 0; i < rows.num_rows(); ++i, out += columns) {
+    const RowParts row = row_parts(rows, i);
+    find_kernel_set("ref")->decode_row(rows.format, row.data, row.scales, columns, out);
   }
   weights_.copies.push_back(copy);
   return copy.view;
+}
+
+View Binder::plain_matrix(const std::string& name, int64_t rows, int64_t columns) {
+  const View found = matrix(name, rows, columns);
+  const bool plain = found.empty() || (computable(found.format) && !is_block_format(found.format));
+  return plain ? found : f32_of(found);
 }
 
 const float* Binder::vector(const std::string& name, int64_t size) {

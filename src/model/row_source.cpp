@@ -57,7 +57,7 @@ bool RowSource::stands_as(FormatId format) const {
 FormatId RowSource::stored_format() const {
   const FormatId first = parts_[0].format == FormatId::mxfp4 ? FormatId::mxfp4_block : parts_[0].format;
   const bool as_one = stride_ > 0 ? format_info(first).block_elems == 1 : stands_as(first);
-  return as_one ? first : FormatId::f32;
+  return as_one && format_info(first).gguf >= 0 ? first : FormatId::f32;
 }
 
 void RowSource::copy(FormatId format, int64_t begin, int64_t end, char* out) const {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "tensor/row.h"
 
 namespace moxie {
 
@@ -29,13 +29,16 @@ class RowSource {
   static RowSource transposed_heads(const View& matrix, int64_t stride, int64_t rows);
 
   bool empty() const { return parts_.empty(); }
+  /// Of the parts together.
+  int64_t num_rows() const { return static_cast<int64_t>(parts_.size()) * parts_[0].num_rows(); }
+  int64_t columns() const { return parts_[0].shape.back(); }
 
   /// Whether every row stands somewhere in that format already, so that copy() will do. MXFP4 with its scales apart
   /// counts as mxfp4_block: the same numbers.
   bool stands_as(FormatId format) const;
 
-  /// The one format that all rows stand in, as GGUF has it (or f32 where they differ, or stand in blocks the other
-  /// way).
+  /// The one format that all rows stand in, as GGUF has it (or f32 where they differ, stand in blocks the other way, or
+  /// in a format that GGUF has not).
   FormatId stored_format() const;
 
   /// Rows [begin, end) as they stand, at `out` without gaps. Asks for stands_as(format) (CHECKed).

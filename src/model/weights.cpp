@@ -96,14 +96,14 @@ void bind_head(Binder& binder, const ModelSpec& spec, const std::string& source,
 }  // namespace
 
 ModelWeights bind_weights(const ModelSpec& spec, const Checkpoint& checkpoint) {
-  if (!spec.quant_method.empty() && spec.quant_method != "mxfp4") {
+  if (!spec.quant_method.empty() && spec.quant_method != "mxfp4" && spec.quant_method != "fp8") {
     throw invalid({.where = "config.json: quantization_config.quant_method",
-                   .expected = "none or \"mxfp4\"",
+                   .expected = "none, \"mxfp4\" or \"fp8\"",
                    .got = fmt::format("\"{}\"", spec.quant_method),
                    .hint = "Use the checkpoint's bf16 form."});
   }
   ModelWeights weights;
-  Binder binder(checkpoint, weights);
+  Binder binder(checkpoint, weights, spec.quant_method == "fp8");
   const std::string source = checkpoint.entries().empty() ? "checkpoint" : checkpoint.entries()[0].file;
   weights.embedding = binder.matrix("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size);
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) weights.layers.push_back(bind_layer(binder, spec, layer));

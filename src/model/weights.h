@@ -42,7 +42,7 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
 
   std::deque<std::vector<float>> vectors;  // what the pointers above point into
-  std::vector<Tensor> copies;              // matrices that had to be transposed
+  std::vector<Tensor> copies;              // matrices that had to be transposed or decoded
 };
 
 /// Binds every tensor. Accepts one tensor per expert and the stacked layouts (transformers 5, Granite, gpt-oss's MXFP4

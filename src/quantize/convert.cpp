@@ -91,7 +91,7 @@ ConvertReport convert_to_gguf(const fs::path& model, const fs::path& out, const 
   std::string_view current;
   int64_t current_bytes = 0;
   write_gguf(draft.path(), plan.metadata, to_write(plan.tensors), pool,
-             [&](const GgufTensor& tensor, int64_t tensor_bytes) {
+             [&](const MadeTensor& tensor, int64_t tensor_bytes) {
                if (tensor.name != current) before += current_bytes;
                current = tensor.name;
                current_bytes = tensor_bytes;

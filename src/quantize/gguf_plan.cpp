@@ -152,6 +152,10 @@ GgufPlan plan_of_directory(const ModelSource& source, const GgufPlanOptions& opt
     plan.tensors.push_back({std::move(tensor.name), tensor.shape, std::move(tensor.rows), format});
   }
   chooser.finish(plan);
+  if (spec.quant_method == "fp8" && !options.mix) {
+    plan.notes.emplace_back(
+        "GGUF has no FP8: those matrices become f32, their very numbers; bf16 and q8_0 are smaller");
+  }
   put_architecture(made, plan.metadata);
   plan.metadata.set_string("general.type", "model");
   const std::filesystem::path name = std::filesystem::absolute(path).lexically_normal();
@@ -249,8 +253,8 @@ void encode_rows(FormatId format, const float* x, int64_t num_rows, int64_t colu
   }
 }
 
-std::vector<GgufTensor> to_write(const std::vector<PlannedTensor>& tensors) {
-  std::vector<GgufTensor> out;
+std::vector<MadeTensor> to_write(const std::vector<PlannedTensor>& tensors) {
+  std::vector<MadeTensor> out;
   for (const PlannedTensor& tensor : tensors) {
     const auto make = [&tensor](int64_t begin, int64_t end, char* to) {
       if (!tensor.packed) return make_plain_rows(tensor, begin, end, to);
@@ -261,7 +265,7 @@ std::vector<GgufTensor> to_write(const std::vector<PlannedTensor>& tensors) {
         pack_rows(tensor.format, rows.data(), bytes, columns, to);
       }
     };
-    out.push_back({tensor.name, tensor.format, tensor.shape, tensor.packed, make});
+    out.push_back({tensor.name, tensor.format, tensor.shape, make, tensor.packed});
   }
   return out;
 }

@@ -59,7 +59,7 @@ GgufPlan plan_gguf(const std::filesystem::path& model, const GgufPlanOptions& op
 
 /// The tensors as write_gguf takes them: rows copied where they stand in the format, else decoded and encoded. They
 /// point into the plan.
-std::vector<GgufTensor> to_write(const std::vector<PlannedTensor>& tensors);
+std::vector<MadeTensor> to_write(const std::vector<PlannedTensor>& tensors);
 
 /// f32 rows of `columns` into a format that GGUF files hold.
 void encode_rows(FormatId format, const float* x, int64_t num_rows, int64_t columns, char* out);

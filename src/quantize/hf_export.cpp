@@ -1,5 +1,6 @@
 #include "quantize/hf_export.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -7,7 +8,8 @@
 #include "base/crc32c.h"
 #include "base/new_directory.h"
 #include "format/codec.h"
-#include "kernels/kernels.h"
+#include "model/row_source.h"
+#include "quantize/gguf_plan.h"
 #include "quantize/hf_tensors.h"
 #include "spec/config.h"
 #include "spec/hf_config.h"
@@ -29,19 +31,15 @@ FormatId format_of(const HfTensor& tensor, FormatId format) {
   return tensor.stays_f32 ? FormatId::f32 : format;
 }
 
-void encode(FormatId format, const std::vector<float>& row, const HfTensor& tensor, char* out) {
-  if (format == FormatId::f32) {
-    std::memcpy(out, row.data(), row.size() * sizeof(float));
-    return;
-  }
-  auto* to = reinterpret_cast<uint16_t*>(out);
-  for (size_t i = 0; i < row.size(); ++i) {
-    to[i] = format == FormatId::bf16 ? f32_to_bf16(row[i]) : f32_to_f16(row[i]);
-    const bool overflows = format == FormatId::f16 && std::isfinite(row[i]) && std::isinf(f16_to_f32(to[i]));
-    if (overflows) {
+// Values as encode_rows has them; throws for those that f16 does not hold.
+void encode(FormatId format, const std::vector<float>& values, const HfTensor& tensor, char* out) {
+  encode_rows(format, values.data(), 1, static_cast<int64_t>(values.size()), out);
+  if (format != FormatId::f16) return;
+  for (const float value : values) {
+    if (std::isfinite(value) && std::isinf(f16_to_f32(f32_to_f16(value)))) {
       throw invalid({.where = tensor.name,
                      .expected = "values within the range of f16, 65504",
-                     .got = fmt::format("{}", row[i]),
+                     .got = fmt::format("{}", value),
                      .hint = "Store the weights as bf16."});
     }
   }
@@ -49,11 +47,9 @@ void encode(FormatId format, const std::vector<float>& row, const HfTensor& tens
 
 MadeTensor made(const HfTensor& tensor, FormatId format) {
   const auto make_rows = [&tensor, format](int64_t begin, int64_t end, char* out) {
-    std::vector<float> row(static_cast<size_t>(tensor.shape.back()));
-    for (int64_t i = begin; i < end; ++i, out += row_bytes(format, tensor.shape.back())) {
-      tensor.read_row(i, row.data());
-      encode(format, row, tensor, out);
-    }
+    std::vector<float> rows(static_cast<size_t>((end - begin) * tensor.shape.back()));
+    tensor.read_rows(begin, end, rows.data());
+    encode(format, rows, tensor, out);
   };
   return {tensor.name, format, tensor.shape, make_rows};
 }
@@ -93,18 +89,21 @@ class Verifier {
 
  private:
   void add(const HfTensor& tensor, const View& view, int64_t begin, int64_t end, ExpertCheck& sums) {
-    const auto columns = static_cast<size_t>(tensor.shape.back());
-    std::vector<float> row(columns);
-    std::vector<char> rounded(static_cast<size_t>(row_bytes(view.format, tensor.shape.back())));
-    const auto sum = [&](const void* from, uint32_t before) {
-      find_kernel_set("ref")->decode_row(view.format, from, nullptr, static_cast<int64_t>(columns), row.data());
-      return crc32c(row.data(), columns * sizeof(float), before);
-    };
-    for (int64_t i = begin; i < end; ++i) {
-      tensor.read_row(i, row.data());
-      encode(view.format, row, tensor, rounded.data());
-      sums.source = sum(rounded.data(), sums.source);
-      sums.written = sum(static_cast<const char*>(view.data) + i * view.row_bytes, sums.written);
+    constexpr int64_t kElemsAtOnce = 1 << 18;
+    const int64_t columns = tensor.shape.back(), step = std::max<int64_t>(kElemsAtOnce / columns, 1);
+    const RowSource written(view);
+    std::vector<float> rows;
+    std::vector<char> rounded;
+    for (int64_t i = begin; i < end; i += step) {
+      const int64_t last = std::min(i + step, end);
+      rows.resize(static_cast<size_t>((last - i) * columns));
+      rounded.resize(static_cast<size_t>((last - i) * view.row_bytes));
+      tensor.read_rows(i, last, rows.data());
+      encode(view.format, rows, tensor, rounded.data());
+      RowSource(dense_view(rounded.data(), view.format, {last - i, columns})).decode(0, last - i, rows.data());
+      sums.source = crc32c(rows.data(), rows.size() * sizeof(float), sums.source);
+      written.decode(i, last, rows.data());
+      sums.written = crc32c(rows.data(), rows.size() * sizeof(float), sums.written);
     }
   }
 

@@ -5,28 +5,19 @@
 #include <memory>
 #include <unordered_set>
 
-#include "ops/exec.h"
 #include "model/parameter_slots.h"
+#include "model/row_source.h"
 
 namespace moxie {
 namespace {
 
-/// A matrix, or a vector as a matrix of one row: a row of it as f32.
-struct Rows {
-  View view;
-  int64_t head_rows = 0;  // rows of a head whose pairs are interleaved and shall not be; 0: they stand as they should
-
-  int64_t num_rows() const { return view.num_rows(); }
-  int64_t columns() const { return view.shape.back(); }
-
-  void read(int64_t row, float* out) const {
-    const int64_t from = head_rows == 0 ? row : row - row % head_rows + interleaved(row % head_rows, head_rows);
-    decode_row(*find_kernel_set("ref"), view, from, out);
-  }
-
-  // Where element i of [2, n / 2] stands in [n / 2, 2].
-  static int64_t interleaved(int64_t i, int64_t n) { return i % (n / 2) * 2 + i / (n / 2); }
-};
+// A matrix whose rotary rows stand as pairs, head by head: [n / 2, 2] where the family has [2, n / 2].
+RowSource without_pairs(const View& matrix, int64_t head_rows) {
+  return RowSource({matrix}, [head_rows](int64_t row) {
+    const int64_t i = row % head_rows;
+    return row - i + i % (head_rows / 2) * 2 + i / (head_rows / 2);
+  });
+}
 
 class Lister {
  public:
@@ -59,18 +50,20 @@ class Lister {
   }
 
  private:
-  Rows rows_of(const ParameterSlot& slot) const {
+  RowSource rows_of(const ParameterSlot& slot) const {
     const void* place = slot.matrix != nullptr ? static_cast<const void*>(slot.matrix) : slot.vector;
     const int64_t head_rows = interleaved_.contains(place) ? family_.attention.head_dim : 0;
-    if (slot.matrix != nullptr) return {*slot.matrix, head_rows};
-    const View vector = dense_view(*slot.vector, FormatId::f32, slot.parameter.shape);
-    if (head_rows == 0) return {vector};
-    return {dense_view(*slot.vector, FormatId::f32, {vector.shape[0], 1}), head_rows};  // its elements are rows
+    const Shape& shape = slot.parameter.shape;
+    if (head_rows == 0) {
+      return RowSource(slot.matrix != nullptr ? *slot.matrix : dense_view(*slot.vector, FormatId::f32, shape));
+    }
+    const View column = slot.matrix != nullptr ? *slot.matrix : dense_view(*slot.vector, FormatId::f32, {shape[0], 1});
+    return without_pairs(column, head_rows);  // elements of a vector as rows
   }
 
   void add_one(const ParameterSlot& slot) {
     const Parameter& parameter = slot.parameter;
-    const Rows rows = rows_of(slot);
+    const RowSource rows = rows_of(slot);
     HfTensor& tensor = tensors_.emplace_back();
     tensor.name = parameter.name;
     tensor.shape = parameter.shape;
@@ -78,10 +71,10 @@ class Lister {
     tensor.layer = parameter.layer;
     tensor.expert = parameter.expert;
     tensor.num_experts = parameter.expert >= 0 ? 1 : 0;
-    const bool in_rows = rows.columns() == parameter.shape.back();
-    tensor.read_row = [rows, in_rows](int64_t row, float* out) {
-      if (in_rows) return rows.read(row, out);
-      for (int64_t i = 0; i < rows.num_rows(); ++i) rows.read(i, out + i);
+    const bool by_element = rows.columns() != parameter.shape.back();
+    const int64_t each = by_element ? parameter.shape.back() : 1;
+    tensor.read_rows = [rows, each](int64_t begin, int64_t end, float* out) {
+      rows.decode(begin * each, end * each, out);
     };
   }
 
@@ -113,36 +106,38 @@ class Lister {
   // columns of the parts taking turns.
   void add_matrices(std::string name, int64_t layer, size_t begin, int64_t parts, int64_t n, int64_t k) {
     const int64_t e = family_.layers[static_cast<size_t>(layer)].ffn.num_experts;
-    const auto part = [this, begin, parts](int64_t expert, int64_t which) {
-      return rows_of(slots_[begin + static_cast<size_t>(expert * parts + which)]);
-    };
-    std::vector<Rows> all;
-    for (int64_t i = 0; i < e * parts; ++i) all.push_back(part(i / parts, i % parts));
+    std::vector<View> all;
+    for (int64_t i = 0; i < e * parts; ++i) all.push_back(*slots_[begin + static_cast<size_t>(i)].matrix);
+    const RowSource rows(std::move(all));
     if (!family_.names.stacked_interleaved) {
-      add_stack(std::move(name), layer, {e, parts * n, k}).read_row =
-          [all = std::move(all), n](int64_t row, float* out) { all[static_cast<size_t>(row / n)].read(row % n, out); };
+      add_stack(std::move(name), layer, {e, parts * n, k}).read_rows = [rows](int64_t first, int64_t last, float* out) {
+        rows.decode(first, last, out);
+      };
       return;
     }
     struct OneExpert {
       int64_t expert = -1;
-      std::vector<float> values, row;
+      std::vector<float> read, turned;  // [parts, n, k], [k, n * parts]
     };
     auto held = std::make_shared<OneExpert>();
-    add_stack(std::move(name), layer, {e, k, n * parts}).read_row = [all = std::move(all), held, parts, n, k](
-                                                                        int64_t row, float* out) {
+    add_stack(std::move(name), layer, {e, k, n * parts}).read_rows = [rows, held, parts, n, k](
+                                                                         int64_t first, int64_t last, float* out) {
       const int64_t width = n * parts;
-      if (held->expert != row / k) {
-        held->expert = row / k;
-        held->values.resize(static_cast<size_t>(k * width));
-        held->row.resize(static_cast<size_t>(k));
-        for (int64_t column = 0; column < width; ++column) {
-          all[static_cast<size_t>(held->expert * parts + column % parts)].read(column / parts, held->row.data());
-          for (int64_t i = 0; i < k; ++i) {
-            held->values[static_cast<size_t>(i * width + column)] = held->row[static_cast<size_t>(i)];
+      for (int64_t row = first; row < last; ++row, out += width) {
+        const int64_t expert = row / k;
+        if (held->expert != expert) {
+          held->expert = expert;
+          held->read.resize(static_cast<size_t>(width * k));
+          held->turned.resize(static_cast<size_t>(width * k));
+          rows.decode(expert * width, (expert + 1) * width, held->read.data());
+          for (int64_t i = 0; i < width * k; ++i) {
+            const int64_t column = i / k % n * parts + i / k / n;
+            held->turned[static_cast<size_t>(i % k * width + column)] = held->read[static_cast<size_t>(i)];
           }
         }
+        std::memcpy(out, &held->turned[static_cast<size_t>(row % k * width)],
+                    static_cast<size_t>(width) * sizeof(float));
       }
-      std::memcpy(out, &held->values[static_cast<size_t>(row % k * width)], static_cast<size_t>(width) * sizeof(float));
     };
   }
 
@@ -152,11 +147,12 @@ class Lister {
     std::vector<const float*> all;
     for (int64_t i = 0; i < e * parts; ++i) all.push_back(*slots_[begin + static_cast<size_t>(i)].vector);
     const bool turns = family_.names.stacked_interleaved;
-    add_stack(std::move(name), layer, {e, parts * n}).read_row = [all = std::move(all), turns, parts, n](int64_t row,
-                                                                                                         float* out) {
-      for (int64_t which = 0; which < parts; ++which) {
-        const float* from = all[static_cast<size_t>(row * parts + which)];
-        for (int64_t i = 0; i < n; ++i) out[turns ? i * parts + which : which * n + i] = from[i];
+    add_stack(std::move(name), layer, {e, parts * n}).read_rows = [all = std::move(all), turns, parts, n](
+                                                                      int64_t first, int64_t last, float* out) {
+      for (int64_t i = first * parts; i < last * parts; ++i) {
+        const int64_t which = i % parts;
+        float* to = out + (i / parts - first) * parts * n;
+        for (int64_t j = 0; j < n; ++j) to[turns ? j * parts + which : which * n + j] = all[static_cast<size_t>(i)][j];
       }
     };
   }

@@ -19,9 +19,9 @@ struct HfTensor {
   int64_t layer = -1;       // -1: not of a layer
   int64_t expert = -1;      // the routed expert it is of, or the first of a stack; -1: of none
   int64_t num_experts = 0;  // 1, or those of a stack [E, ...]: its rows are theirs in equal shares
-  /// Row `row` of the last dimension (all others counted through) as f32. One thread at a time; a stack that stands
-  /// transposed holds one expert, so that going through it in order costs each value once.
-  std::function<void(int64_t row, float* out)> read_row;
+  /// Rows [begin, end) of the last dimension (all others counted through) as f32. One thread at a time; a stack that
+  /// stands transposed holds one expert, so that going through it in order costs each value once.
+  std::function<void(int64_t begin, int64_t end, float* out)> read_rows;
 
   int64_t num_rows() const { return shape.num_elems() / shape.back(); }
 };

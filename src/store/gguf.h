@@ -92,26 +92,15 @@ class GgufMetadata {
   std::unordered_set<std::string> keys_;
 };
 
-/// A tensor to be written, whose bytes are made when their turn comes: so a file may be larger than memory.
-struct GgufTensor {
-  std::string name;
-  FormatId format = FormatId::f32;
-  Shape shape;
-  bool packed = false;  // rows come packed (format/packed.h), made in multiples of 32
-  /// Makes rows [begin, end) of the last dimension (all others counted through) at `out`, without gaps. Called from
-  /// several threads at once, for ranges that do not overlap. What it throws ends the writing.
-  std::function<void(int64_t begin, int64_t end, char* out)> make_rows;
-};
-
 /// Told after each piece: how many bytes of which tensor are written. What it throws ends the writing.
-using GgufProgress = std::function<void(const GgufTensor& tensor, int64_t tensor_bytes)>;
+using GgufProgress = std::function<void(const MadeTensor& tensor, int64_t tensor_bytes)>;
 
-/// Writes a file (version 3, alignment 32, or 64 with packed tensors, which only we read) that appears whole or not at all, equal bytes for equal input on any number
-/// of threads; tensors stay in the order given. Memory: some MiB a thread, or a row where that is more. Throws
-/// Error{invalid} naming path and tensor for what GGUF cannot hold (a format without a GGUF type, rank 0 or above 4, a
-/// dimension of 0, rows that are not whole blocks, a name twice, empty or over 63 bytes), Error{runtime} if the disk
-/// fails, and what make_rows and progress throw.
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensor> tensors,
+/// Writes a file (version 3, alignment 32, or 64 with packed tensors, which only we read) that appears whole or not at
+/// all, equal bytes for equal input on any number of threads; tensors stay in the order given. Rows are made on several threads at once, ranges that do not overlap.
+/// Memory: some MiB a thread, or a row where that is more. Throws Error{invalid} naming path and tensor for what GGUF
+/// cannot hold (a format without a GGUF type, rank 0 or above 4, a dimension of 0, rows that are not whole blocks, a
+/// name twice, empty or over 63 bytes), Error{runtime} if the disk fails, and what make_rows and progress throw.
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const MadeTensor> tensors,
                 ThreadPool& pool, const GgufProgress& progress = {});
 
 /// The same for tensors that are there as they are to be written. Rows may be strided.

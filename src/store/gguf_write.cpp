@@ -33,17 +33,17 @@ int64_t padding(int64_t end, int64_t alignment) {
   return (alignment - end % alignment) % alignment;
 }
 
-uint32_t alignment_of(std::span<const GgufTensor> tensors) {
-  const bool packed = std::any_of(tensors.begin(), tensors.end(), [](const GgufTensor& each) { return each.packed; });
+uint32_t alignment_of(std::span<const MadeTensor> tensors) {
+  const bool packed = std::any_of(tensors.begin(), tensors.end(), [](const MadeTensor& each) { return each.packed; });
   return packed ? kPackedAlignment : kGgufAlignment;
 }
 
 /// The table of tensors; throws for those that the format cannot hold.
 class Table {
  public:
-  Table(const std::filesystem::path& path, std::span<const GgufTensor> tensors, int64_t alignment) : path_(path) {
+  Table(const std::filesystem::path& path, std::span<const MadeTensor> tensors, int64_t alignment) : path_(path) {
     int64_t begin = 0;
-    for (const GgufTensor& tensor : tensors) {
+    for (const MadeTensor& tensor : tensors) {
       add(tensor, begin);
       const int64_t end = begin + row_bytes(tensor.format, tensor.shape.num_elems());
       begin = end + padding(end, alignment);
@@ -53,7 +53,7 @@ class Table {
   const std::string& bytes() const { return bytes_; }
 
  private:
-  void add(const GgufTensor& tensor, int64_t begin) {
+  void add(const MadeTensor& tensor, int64_t begin) {
     const auto require = [&](bool is_met, std::string expected, std::string got) {
       if (is_met) return;
       throw invalid({fmt::format("{}: tensor \"{}\"", path_.string(), printable(tensor.name)), std::move(expected),
@@ -94,7 +94,7 @@ class GgufWriter {
  public:
   GgufWriter(const std::filesystem::path& path, ThreadPool& pool) : path_(path), pool_(pool) {}
 
-  void write(const GgufMetadata& metadata, std::span<const GgufTensor> tensors, const GgufProgress& progress) {
+  void write(const GgufMetadata& metadata, std::span<const MadeTensor> tensors, const GgufProgress& progress) {
     alignment_ = alignment_of(tensors);
     const Table table(path_, tensors, alignment_);
     const bool says_alignment = alignment_ != kGgufAlignment;
@@ -112,7 +112,7 @@ class GgufWriter {
     AtomicFile file(path_);
     file.write(head);
     pad(file, static_cast<int64_t>(head.size()));
-    for (const GgufTensor& tensor : tensors) write(file, tensor, progress);
+    for (const MadeTensor& tensor : tensors) write(file, tensor, progress);
     file.commit();
   }
 
@@ -122,7 +122,7 @@ class GgufWriter {
     file.write(zeros, static_cast<size_t>(padding(end, alignment_)));
   }
 
-  void write(AtomicFile& file, const GgufTensor& tensor, const GgufProgress& progress) {
+  void write(AtomicFile& file, const MadeTensor& tensor, const GgufProgress& progress) {
     const int64_t row = row_bytes(tensor.format, tensor.shape.back());
     const int64_t num_rows = tensor.shape.num_elems() / tensor.shape.back();
     const int64_t least = tensor.packed ? kPackedRows : 1;
@@ -139,7 +139,7 @@ class GgufWriter {
   }
 
   // Of several faults the first one in the file is thrown, whoever came to it first.
-  void make(const GgufTensor& tensor, int64_t begin, int64_t end, int64_t piece, int64_t row) {
+  void make(const MadeTensor& tensor, int64_t begin, int64_t end, int64_t piece, int64_t row) {
     const int64_t num_pieces = (end - begin + piece - 1) / piece;
     faults_.assign(static_cast<size_t>(num_pieces), nullptr);
     pool_.run(num_pieces, [&](int64_t i, int) {
@@ -231,22 +231,14 @@ GgufMetadata& GgufMetadata::copy(const GgufFile& file, std::string_view key) {
   return *this;
 }
 
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensor> tensors,
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const MadeTensor> tensors,
                 ThreadPool& pool, const GgufProgress& progress) {
   GgufWriter(path, pool).write(metadata, tensors, progress);
 }
 
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors) {
-  std::vector<GgufTensor> made;
-  for (const NamedView& tensor : tensors) {
-    const View& view = tensor.view;
-    made.push_back({tensor.name, view.format, view.shape, false, [&view](int64_t begin, int64_t end, char* out) {
-                      const auto row = static_cast<size_t>(row_bytes(view.format, view.shape.back()));
-                      for (int64_t i = begin; i < end; ++i, out += row) {
-                        std::memcpy(out, static_cast<const char*>(view.data) + i * view.row_bytes, row);
-                      }
-                    }});
-  }
+  std::vector<MadeTensor> made;
+  for (const NamedView& tensor : tensors) made.push_back(made_of(tensor.name, tensor.view));
   ThreadPool alone(1);
   write_gguf(path, metadata, made, alone);
 }

@@ -120,11 +120,12 @@ struct NamedView {
 /// A tensor to be written, whose bytes are made when their turn comes: so a file may be larger than memory.
 struct MadeTensor {
   std::string name;
-  FormatId format = FormatId::f32;  // of elements, not of blocks
+  FormatId format = FormatId::f32;
   Shape shape;
-  /// Makes rows [begin, end) of the last dimension (all others counted through) at `out`, without gaps. Called from one
-  /// thread, in order. What it throws ends the writing.
+  /// Makes rows [begin, end) of the last dimension (all others counted through) at `out`, without gaps. What it throws
+  /// ends the writing.
   std::function<void(int64_t begin, int64_t end, char* out)> make_rows;
+  bool packed = false;  // rows come packed (format/packed.h), made in multiples of 32; GGUF files alone
 
   int64_t num_bytes() const { return row_bytes(format, shape.num_elems()); }
 };
@@ -137,7 +138,7 @@ MadeTensor made_of(const std::string& name, const View& view);
 /// Throws Error{runtime} if the disk fails.
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedView> tensors,
                        const std::map<std::string, std::string>& metadata = {});
-/// The same for tensors that are made on the way.
+/// The same for tensors that are made on the way: their rows in order, on this thread.
 void stream_safetensors(const std::filesystem::path& path, std::span<const MadeTensor> tensors,
                         const std::map<std::string, std::string>& metadata = {});
 

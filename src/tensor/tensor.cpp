@@ -3,9 +3,20 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "format/fp8.h"
 #include "format/packed.h"
 
 namespace moxie {
+namespace {
+
+// Those of a part that begins at row `begin`: where rows share scales, not amid them.
+const void* scales_from(const View& view, int64_t begin) {
+  MOXIE_CHECK(view.format != FormatId::f8_e4m3 || begin % kFp8Block == 0);
+  if (view.scales == nullptr) return nullptr;
+  return static_cast<const char*>(view.scales) + scale_row(view.format, begin) * view.scale_row_bytes;
+}
+
+}  // namespace
 
 int64_t Shape::num_elems() const {
   int64_t n = 1;
@@ -24,7 +35,8 @@ std::string Shape::str() const {
 }
 
 int64_t View::num_bytes() const {
-  return num_rows() * (moxie::row_bytes(format, shape.back()) + (scales != nullptr ? scale_row_bytes : 0));
+  const int64_t rows = num_rows(), scale_rows = scales == nullptr || rows == 0 ? 0 : scale_row(format, rows - 1) + 1;
+  return rows * moxie::row_bytes(format, shape.back()) + scale_rows * scale_row_bytes;
 }
 
 View View::rows(int64_t begin, int64_t end) const {
@@ -33,7 +45,7 @@ View View::rows(int64_t begin, int64_t end) const {
   View view = *this;
   view.shape = {end - begin, shape[1]};
   view.data = static_cast<const char*>(data) + begin * row_bytes;
-  if (scales != nullptr) view.scales = static_cast<const char*>(scales) + begin * scale_row_bytes;
+  view.scales = scales_from(*this, begin);
   return view;
 }
 
@@ -44,7 +56,7 @@ View View::operator[](int64_t index) const {
   const int64_t rows_each = view.num_rows();
   MOXIE_CHECK(!packed || rows_each % kPackedRows == 0);
   view.data = static_cast<const char*>(data) + index * rows_each * row_bytes;
-  if (scales != nullptr) view.scales = static_cast<const char*>(scales) + index * rows_each * scale_row_bytes;
+  view.scales = scales_from(*this, index * rows_each);
   return view;
 }
 

@@ -41,7 +41,7 @@ class Shape {
 };
 
 /// Elements of one format at an address: rows of the last dimension, `row_bytes` apart, read only.
-/// `scales` stands beside `data` for formats that keep them apart (mxfp4: one e8m0 byte a block, row after row).
+/// `scales` stands beside `data` for formats that keep them apart (mxfp4: one e8m0 byte a block; FP8: format/fp8.h).
 /// `packed`: rows stand in groups of 32 (format/packed.h), so that a row alone has no address.
 struct View {
   const void* data = nullptr;

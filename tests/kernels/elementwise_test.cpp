@@ -112,6 +112,35 @@ TEST(Codecs, decode_rows_of_any_length_and_mxfp4_with_every_scale) {
   }
 }
 
+TEST(Codecs, decode_every_e4m3_byte_and_rows_of_any_length_with_their_scales) {
+  const auto value = [](uint8_t bits) {  // by the book
+    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    const double size = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    return static_cast<float>((bits & 0x80) != 0 ? -size : size);
+  };
+  std::vector<const KernelSet*> sets = fast_sets();
+  sets.push_back(&ref());
+  for (const KernelSet* set : sets) {
+    for (int64_t n : {1, 7, 8, 9, 16, 31, 127, 128, 129, 255, 256, 300}) {
+      GuardedBytes in(static_cast<size_t>(n)), scales(static_cast<size_t>((n + 127) / 128 * 4)), out(in.size() * 4);
+      for (size_t i = 0; i < scales.size() / 4; ++i) scales.floats()[i] = 0.37f + static_cast<float>(i);
+      for (size_t first = 0; first < 256; first += 100) {
+        for (size_t i = 0; i < in.size(); ++i) in.data()[i] = static_cast<char>(first + i);
+        set->decode_row(FormatId::f8_e4m3, in.data(), scales.data(), n, out.floats());
+        for (size_t i = 0; i < in.size(); ++i) {
+          const auto bits = static_cast<uint8_t>(in.data()[i]);
+          if ((bits & 0x7f) == 0x7f) {
+            ASSERT_TRUE(std::isnan(out.floats()[i])) << set->name;
+          } else {
+            const float expected = value(bits) * scales.floats()[i / 128];
+            ASSERT_EQ(hex(out.floats()[i]), hex(expected)) << set->name << " " << int{bits};
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Norms, agree_with_the_reference_and_work_in_place) {
   for (const KernelSet* set : fast_sets()) {
     for (int64_t n : kLengths) {

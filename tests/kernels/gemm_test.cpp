@@ -123,6 +123,37 @@ TEST(Gemm, gives_packed_rows_the_bits_of_plain_ones) {
   }
 }
 
+TEST(Gemm, gives_fp8_weights_the_bits_of_the_same_numbers_in_f32) {
+  std::vector<const KernelSet*> sets = fast_sets();
+  sets.push_back(&ref());
+  for (const KernelSet* set : sets) {
+    for (const int64_t k : {5, 128, 300}) {
+      for (const int64_t rows : {1, 3, 40}) {
+        Product product({.format = FormatId::f8_e4m3, .num_x_rows = rows, .n = 300, .k = k}, 7);
+        std::vector<float> decoded(static_cast<size_t>(300 * k)), y(static_cast<size_t>(rows * 170));
+        const WeightRef w = product.weights();
+        for (int64_t n = 0; n < 300; ++n) {
+          const char* scales = static_cast<const char*>(w.scales) + n / 128 * w.scale_row_bytes;
+          ref().decode_row(w.format, product.w_row(n), scales, k, decoded.data() + n * k);
+        }
+        Scratch scratch(set->gemm_scratch_bytes(rows, k));
+        set->gemm({.x = product.x().data(),
+                   .x_row_bytes = k * 4,
+                   .num_rows = rows,
+                   .w = {.data = decoded.data(), .row_bytes = k * 4},
+                   .bias = product.bias().data(),
+                   .n_begin = 120,
+                   .n_end = 290,
+                   .k = k,
+                   .y = y.data(),
+                   .y_stride = 170,
+                   .scratch = scratch.get()});
+        EXPECT_EQ(product.run(*set, {}, 120, 290), y) << set->name << " k " << k << " rows " << rows;
+      }
+    }
+  }
+}
+
 TEST(Gemm, carries_infinities_and_nans_to_their_outputs_only) {
   for (const KernelSet* set : fast_sets()) {
     for (int64_t rows : {3, 12}) {

@@ -5,16 +5,17 @@
 #include <memory>
 
 #include "format/block.h"
+#include "format/fp8.h"
 #include "format/packed.h"
 #include "kernels/support.h"
 
 namespace moxie::test {
 
 constexpr FormatId kFormats[] = {
-    FormatId::f32,   FormatId::bf16,   FormatId::f16,     FormatId::mxfp4,       FormatId::q4_0,  FormatId::q4_1,
-    FormatId::q5_0,  FormatId::q5_1,   FormatId::q8_0,    FormatId::q2_k,        FormatId::q3_k,  FormatId::q4_k,
-    FormatId::q5_k,  FormatId::q6_k,   FormatId::iq2_xxs, FormatId::iq2_xs,      FormatId::iq2_s, FormatId::iq3_xxs,
-    FormatId::iq3_s, FormatId::iq4_nl, FormatId::iq4_xs,  FormatId::mxfp4_block, FormatId::nvfp4};
+    FormatId::f32,     FormatId::bf16,  FormatId::f16,    FormatId::mxfp4,   FormatId::f8_e4m3,     FormatId::q4_0,
+    FormatId::q4_1,    FormatId::q5_0,  FormatId::q5_1,   FormatId::q8_0,    FormatId::q2_k,        FormatId::q3_k,
+    FormatId::q4_k,    FormatId::q5_k,  FormatId::q6_k,   FormatId::iq2_xxs, FormatId::iq2_xs,      FormatId::iq2_s,
+    FormatId::iq3_xxs, FormatId::iq3_s, FormatId::iq4_nl, FormatId::iq4_xs,  FormatId::mxfp4_block, FormatId::nvfp4};
 
 /// k, or the next number that is whole blocks.
 inline int64_t whole_blocks(FormatId format, int64_t k) {
@@ -44,6 +45,11 @@ class Product {
       scales_ = std::make_unique<GuardedBytes>(shape.n * scale_row_bytes_);
       for (size_t i = 0; i < scales_->size(); ++i) scales_->data()[i] = static_cast<char>(120 + random_.below(10));
     }
+    if (shape.format == FormatId::f8_e4m3) {
+      scale_row_bytes_ = (shape.k + kFp8Block - 1) / kFp8Block * 4;
+      scales_ = std::make_unique<GuardedBytes>((scale_row(shape.format, shape.n - 1) + 1) * scale_row_bytes_);
+      for (size_t i = 0; i < scales_->size() / 4; ++i) scales_->floats()[i] = 0.01f * (1 + random_.normal() / 16);
+    }
     x_ = normals(shape.num_x_rows * shape.k, seed + 1);
     if (is_block_format(shape.format)) {  // numbers that int8 blocks hold exactly: 127 eighths in each
       for (size_t i = 0; i < x_.size(); ++i) x_[i] = i % 32 == 5 ? 127.0f / 8 : std::round(x_[i] * 30) / 8;
@@ -56,6 +62,7 @@ class Product {
 
   const ProductShape& shape() const { return shape_; }
   std::vector<float>& x() { return x_; }
+  const std::vector<float>& bias() const { return bias_; }
   char* w_row(int64_t n) { return w_->data() + n * row_bytes_; }
 
   /// From here on run() takes the weights as packed rows; n must be a multiple of 32.
@@ -122,7 +129,7 @@ class Product {
   /// sum |x w| + |bias| of one output: what rounding errors are measured against.
   double magnitude(int64_t m, int64_t n) const {
     std::vector<float> w(static_cast<size_t>(shape_.k));
-    const char* scales = scales_ ? scales_->data() + n * scale_row_bytes_ : nullptr;
+    const char* scales = scales_ ? scales_->data() + scale_row(shape_.format, n) * scale_row_bytes_ : nullptr;
     ref().decode_row(shape_.format, w_->data() + n * row_bytes_, scales, shape_.k, w.data());
     double sum = std::abs(static_cast<double>(bias_[static_cast<size_t>(n)]));
     for (int64_t k = 0; k < shape_.k; ++k) {
@@ -151,6 +158,9 @@ class Product {
           break;
         case FormatId::f16:
           std::memcpy(row + 2 * i, &f16, 2);
+          break;
+        case FormatId::f8_e4m3:
+          row[i] = static_cast<char>((random_.bits() & 0x80) | random_.below(0x7f));
           break;
         default:
           row[i / 2] = static_cast<char>(random_.bits());

@@ -37,6 +37,7 @@ inline double tolerance(FormatId weight) {
     case FormatId::bf16:
     case FormatId::f16:
     case FormatId::mxfp4:
+    case FormatId::f8_e4m3:
       return 1e-6;
     default:
       return 4e-6;  // block formats: what scales and what mins give is rounded apart

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <set>
 
+#include "model/fp8_of.h"
 #include "model/gguf_of.h"
 #include "model/model_source.h"
 
@@ -49,8 +50,7 @@ std::string bytes_of(const View& view) {
   return bytes;
 }
 
-// Keys that one of them leaves out say what is so without them, or belong to the file.
-void expect_same_file(const GgufFile& got, const GgufFile& want) {
+void expect_same_tensors(const GgufFile& got, const GgufFile& want) {
   ASSERT_EQ(got.entries().size(), want.entries().size());
   for (size_t i = 0; i < got.entries().size(); ++i) {
     const TensorEntry &a = got.entries()[i], &b = want.entries()[i];
@@ -59,6 +59,11 @@ void expect_same_file(const GgufFile& got, const GgufFile& want) {
     EXPECT_EQ(a.tensor.view.format, b.tensor.view.format) << a.name;
     EXPECT_EQ(bytes_of(a.tensor.view), bytes_of(b.tensor.view)) << a.name;
   }
+}
+
+// Keys that one of them leaves out say what is so without them, or belong to the file.
+void expect_same_file(const GgufFile& got, const GgufFile& want) {
+  expect_same_tensors(got, want);
   for (const json::Member& member : want.metadata().members()) {
     const json::Value* value = got.metadata().find(member.key);
     // Of qwen3moe without dense layers no layer has that width, and a spec does not know it.
@@ -77,7 +82,8 @@ class Convert : public testing::TestWithParam<Case> {};
 
 TEST_P(Convert, gives_the_tensors_of_the_converter_and_the_logits_of_the_directory) {
   const fs::path directory = kData / "golden" / GetParam().golden;
-  const fs::path out = scratch(std::string(GetParam().golden) + ".gguf"), oracle = scratch("oracle.gguf");
+  const fs::path out = scratch(std::string(GetParam().golden) + ".gguf"),
+                 oracle = scratch(std::string(GetParam().golden) + "-oracle.gguf");
   const ConvertReport report = convert_to_gguf(directory, out, with_format("f32"));
   ASSERT_TRUE(report.logits.has_value());
   if (GetParam().exactly) {
@@ -105,6 +111,19 @@ TEST(ConvertModel, llama3_scaling_becomes_a_tensor) {
   const fs::path out = scratch("llama3.gguf");
   const ConvertReport report = convert_to_gguf(kData / "golden/llama3-rope", out, with_format(""));
   EXPECT_LE(report.logits->largest, 5e-6);
+}
+
+TEST(ConvertModel, fp8_becomes_its_numbers) {
+  const fs::path fp8 = scratch("fp8"), decoded = scratch("fp8-f32"), out = scratch("fp8.gguf");
+  test::write_fp8(kData / "golden/deepseek_v3", fp8, decoded);
+  const ConvertReport report = convert_to_gguf(fp8, out, with_format(""));
+  EXPECT_TRUE(report.logits->identical) << report.logits->largest;
+  EXPECT_TRUE(report.worst.empty());
+  ASSERT_FALSE(report.notes.empty());
+  EXPECT_NE(report.notes[0].find("GGUF has no FP8"), std::string::npos) << report.notes[0];
+  const fs::path plain = scratch("fp8-plain.gguf");
+  convert_to_gguf(decoded, plain, with_format(""));
+  expect_same_tensors(GgufFile::open(out), GgufFile::open(plain));
 }
 
 TEST(ConvertModel, every_layout_of_a_checkpoint_keeps_its_formats) {

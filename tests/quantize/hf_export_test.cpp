@@ -8,6 +8,7 @@
 #include <set>
 
 #include "format/codec.h"
+#include "model/fp8_of.h"
 #include "model/gguf_of.h"
 #include "model/runner.h"
 
@@ -116,6 +117,16 @@ TEST(HfExportFamilies, longrope_comes_back_from_tensors) {
 }
 
 // ---- formats and layouts ----
+
+TEST(HfExportFormats, fp8_becomes_the_numbers_it_stands_for) {
+  const fs::path wide = fresh("fp8_wide"), fp8 = fresh("fp8"), decoded = fresh("fp8_f32"), out = fresh("fp8_out");
+  test::write_wide_deepseek(golden_dir("deepseek_v3"), wide);
+  test::write_fp8(wide, fp8, decoded);
+  export_to(fp8, out, FormatId::f32);
+  EXPECT_EQ(logits_of(out), logits_of(decoded));
+  EXPECT_EQ(names_in(out), names_in(decoded));
+  EXPECT_EQ(ModelSource::open(out).spec().quant_method, "");
+}
 
 TEST(HfExportFormats, blocks_become_the_numbers_they_stand_for) {
   for (const char* name : {"qwen3_moe", "gpt_oss", "deepseek_v2", "mixtral"}) {

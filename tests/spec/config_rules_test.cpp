@@ -251,6 +251,10 @@ TEST(ConfigRules, C14_bounds_quantization_blocks) {
   EXPECT_NE(refusal(config("llama", R"("quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 128]})"))
                 .find("quantization_config.weight_block_size at byte"),
             std::string::npos);
+  EXPECT_NE(
+      refusal(config("llama", R"("quantization_config": {"quant_method": "fp8", "weight_block_size": [64, 128]})"))
+          .find("expected [128, 128], got [64, 128]"),
+      std::string::npos);
   EXPECT_NE(refusal(config("llama", R"("quantization_config": {})")).find("quantization_config.quant_method"),
             std::string::npos);
   EXPECT_EQ(read(config("llama", R"("quantization_config": {"quant_method": "awq"})")).quant_method, "awq");

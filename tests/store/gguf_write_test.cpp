@@ -126,7 +126,7 @@ TEST(GgufWriter, says_when_the_disk_fails) {
 
 // ---- tensors that are made while they are written ----
 
-GgufTensor counted(std::string name, int64_t rows, int64_t columns) {
+MadeTensor counted(std::string name, int64_t rows, int64_t columns) {
   return {std::move(name), FormatId::i32, {rows, columns}, [columns](int64_t begin, int64_t end, char* out) {
             for (int64_t i = begin * columns; i < end * columns; ++i, out += 4) {
               const auto value = static_cast<int32_t>(i);
@@ -138,11 +138,11 @@ GgufTensor counted(std::string name, int64_t rows, int64_t columns) {
 TEST(GgufWriter, made_rows_stand_in_order_whatever_the_number_of_threads) {
   TemporaryDirectory directory;
   std::vector<int64_t> told;
-  const std::vector<GgufTensor> tensors = {counted("big", 5001, 1000), counted("small", 1, 3)};
+  const std::vector<MadeTensor> tensors = {counted("big", 5001, 1000), counted("small", 1, 3)};
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
     write_gguf(directory / std::to_string(threads), {}, tensors, pool,
-               [&](const GgufTensor&, int64_t bytes) { told.push_back(bytes); });
+               [&](const MadeTensor&, int64_t bytes) { told.push_back(bytes); });
   }
   EXPECT_EQ(bytes_of(directory / "1"), bytes_of(directory / "3"));
   const GgufFile file = GgufFile::open(directory / "3");
@@ -154,7 +154,7 @@ TEST(GgufWriter, made_rows_stand_in_order_whatever_the_number_of_threads) {
 
 TEST(GgufWriter, a_fault_while_rows_are_made_leaves_no_file) {
   TemporaryDirectory directory;
-  std::vector<GgufTensor> tensors = {counted("x", 4000, 1000)};
+  std::vector<MadeTensor> tensors = {counted("x", 4000, 1000)};
   tensors[0].make_rows = [](int64_t begin, int64_t, char*) { throw make_error(ErrorCode::invalid, "row {}", begin); };
   ThreadPool pool(2);
   EXPECT_EQ(refusal_of([&] { write_gguf(directory / "m.gguf", {}, tensors, pool); }), "row 0");
@@ -163,7 +163,7 @@ TEST(GgufWriter, a_fault_while_rows_are_made_leaves_no_file) {
 
 TEST(GgufWriter, rows_of_broken_blocks_are_refused) {
   TemporaryDirectory directory;
-  const std::vector<GgufTensor> tensors = {{"x", FormatId::q8_0, {2, 33}, {}}};
+  const std::vector<MadeTensor> tensors = {{"x", FormatId::q8_0, {2, 33}, {}}};
   ThreadPool pool(1);
   EXPECT_TRUE(says(refusal_of([&] { write_gguf(directory / "m.gguf", {}, tensors, pool); }),
                    {"tensor \"x\"", "whole blocks of 32", "[2, 33]"}));

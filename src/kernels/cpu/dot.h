@@ -6,8 +6,9 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstring>
 
-#include "format/format.h"
+#include "format/fp8.h"
 
 namespace moxie::cpu {
 namespace {
@@ -34,20 +35,32 @@ struct F32Dot {
     if constexpr (kFormat == FormatId::mxfp4) {
       return Isa::mul(Isa::load_e2m1(row.data + k / 2), Isa::set1(e8m0(row.scales[k / 32])));
     }
+    if constexpr (kFormat == FormatId::f8_e4m3) return Isa::mul(Isa::load_e4m3(row.data + k), fp8_scale(row, k));
   }
   static Operand load_w_part(const WeightRow& row, int64_t k, int64_t n) {
     if constexpr (kFormat == FormatId::f32) return Isa::load_part(row.data + 4 * k, n);
     if constexpr (kFormat == FormatId::bf16) return Isa::load_bf16_part(row.data + 2 * k, n);
     if constexpr (kFormat == FormatId::f16) return Isa::load_f16_part(row.data + 2 * k, n);
     if constexpr (kFormat == FormatId::mxfp4) return load_w(row, k);  // never short: rows are whole blocks of 32
+    if constexpr (kFormat == FormatId::f8_e4m3) {
+      return Isa::mul(Isa::load_e4m3_part(row.data + k, n), fp8_scale(row, k));
+    }
   }
   /// Bytes of k weights in a row.
   static constexpr int64_t weight_bytes(int64_t k) {
-    return kFormat == FormatId::f32 ? 4 * k : kFormat == FormatId::mxfp4 ? k / 2 : 2 * k;
+    return kFormat == FormatId::f32       ? 4 * k
+           : kFormat == FormatId::mxfp4   ? k / 2
+           : kFormat == FormatId::f8_e4m3 ? k
+                                          : 2 * k;
   }
   static F dot(F sum, Operand x, Operand w) { return Isa::fma(x, w, sum); }
 
  private:
+  static F fp8_scale(const WeightRow& row, int64_t k) {
+    float scale;
+    std::memcpy(&scale, row.scales + k / kFp8Block * 4, 4);
+    return Isa::set1(scale);
+  }
   static float e8m0(char byte) {
     const uint32_t exponent = static_cast<unsigned char>(byte);
     uint32_t bits = exponent << 23;

@@ -74,6 +74,8 @@ void decode_row(FormatId from, const void* data, const void* scales, int64_t k, 
       return decode_row_of<Isa, FormatId::f16>(row, k, out);
     case FormatId::mxfp4:
       return decode_row_of<Isa, FormatId::mxfp4>(row, k, out);
+    case FormatId::f8_e4m3:
+      return decode_row_of<Isa, FormatId::f8_e4m3>(row, k, out);
     default:
       return decode_blocks(from, data, k, out);
   }

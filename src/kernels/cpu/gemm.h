@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "format/block.h"
+#include "format/fp8.h"
 #include "format/packed.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/kernels.h"
@@ -32,7 +33,7 @@ inline const char* x_row(const GemmArgs& args, int64_t m) {
 
 inline WeightRow w_row(const GemmArgs& args, int64_t n) {
   return {static_cast<const char*>(args.w.data) + n * args.w.row_bytes,
-          static_cast<const char*>(args.w.scales) + n * args.w.scale_row_bytes};
+          static_cast<const char*>(args.w.scales) + scale_row(args.w.format, n) * args.w.scale_row_bytes};
 }
 
 /// Adds the lanes of a tile of sums and the bias, and stores the results: row m, column n of the call.
@@ -405,6 +406,8 @@ void gemm(const GemmArgs& args) noexcept {
       return gemm_by_rows<F32Dot<Isa, FormatId::f16>>(args);
     case FormatId::mxfp4:
       return gemm_by_rows<F32Dot<Isa, FormatId::mxfp4>>(args);
+    case FormatId::f8_e4m3:
+      return gemm_by_rows<F32Dot<Isa, FormatId::f8_e4m3>>(args);
     default:
       return gemm_decoded<Isa>(args);
   }

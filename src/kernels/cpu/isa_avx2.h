@@ -49,6 +49,13 @@ struct Avx2 {
     const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(nibbles, _mm256_set1_epi32(8)), 28);
     return _mm256_or_ps(magnitude, _mm256_castsi256_ps(sign));
   }
+  /// 8 e4m3 values, exactly: as f16 they are 2^-8 of what they are.
+  static F load_e4m3(const void* p) { return widen_e4m3(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
+  static F load_e4m3_part(const void* p, int64_t n) {
+    uint8_t part[16] = {};
+    std::memcpy(part, p, static_cast<size_t>(n));
+    return widen_e4m3(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(part)));
+  }
   /// Nearest, ties to even; a NaN stays one, quiet.
   static void store_bf16(void* p, F v) { _mm_storeu_si128(static_cast<__m128i*>(p), narrow_bf16(v)); }
   static void store_bf16_part(void* p, F v, int64_t n) {
@@ -131,6 +138,14 @@ struct Avx2 {
   }
   static F widen_bf16(__m128i v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+  }
+  static F widen_e4m3(__m128i v) {
+    const __m128i wide = _mm_unpacklo_epi8(_mm_setzero_si128(), v);  // the byte above
+    const __m128i magnitude = _mm_srli_epi16(_mm_slli_epi16(wide, 1), 2);
+    const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x3f80));
+    const __m128i sign = _mm_and_si128(wide, _mm_set1_epi16(-0x8000));
+    const __m128i half = _mm_or_si128(_mm_or_si128(magnitude, sign), _mm_and_si128(nan, _mm_set1_epi16(0x7e00)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256));
   }
   static __m128i narrow_bf16(F v) {
     const __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);

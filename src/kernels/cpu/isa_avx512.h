@@ -54,6 +54,9 @@ struct Avx512 {
                                    -3.0f, -4.0f, -6.0f);
     return _mm512_permutexvar_ps(index, table);  // takes the low 4 bits
   }
+  /// 16 e4m3 values, exactly: as f16 they are 2^-8 of what they are.
+  static F load_e4m3(const void* p) { return widen_e4m3(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static F load_e4m3_part(const void* p, int64_t n) { return widen_e4m3(_mm_maskz_loadu_epi8(mask(n), p)); }
   /// Nearest, ties to even; a NaN stays one, quiet.
   static void store_bf16(void* p, F v) { _mm256_storeu_si256(static_cast<__m256i*>(p), narrow_bf16(v)); }
   static void store_bf16_part(void* p, F v, int64_t n) { _mm256_mask_storeu_epi16(p, mask(n), narrow_bf16(v)); }
@@ -119,6 +122,14 @@ struct Avx512 {
  private:
   static __mmask16 mask(int64_t n) {
     return static_cast<__mmask16>((1u << n) - 1);
+  }
+  static F widen_e4m3(__m128i v) {
+    const __m256i wide = _mm256_slli_epi16(_mm256_cvtepu8_epi16(v), 8);
+    const __m256i magnitude = _mm256_srli_epi16(_mm256_slli_epi16(wide, 1), 2);
+    const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x3f80));
+    const __m256i sign = _mm256_and_si256(wide, _mm256_set1_epi16(-0x8000));
+    const __m256i half = _mm256_or_si256(_mm256_mask_mov_epi16(magnitude, nan, _mm256_set1_epi16(0x7fff)), sign);
+    return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256));
   }
   static F widen_bf16(__m256i v) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));

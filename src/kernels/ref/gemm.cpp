@@ -3,6 +3,7 @@
 
 #include "format/block.h"
 #include "format/codec.h"
+#include "format/fp8.h"
 #include "format/packed.h"
 #include "kernels/ref/ref.h"
 
@@ -33,6 +34,8 @@ float element(FormatId format, const void* row, const void* scales, int64_t i) n
       const uint8_t nibble = i % 2 == 0 ? byte & 15 : byte >> 4;
       return e2m1_to_f32(nibble) * e8m0_to_f32(load<uint8_t>(scales, i / 32));
     }
+    case FormatId::f8_e4m3:
+      return f8_e4m3_to_f32(load<uint8_t>(row, i)) * load<float>(scales, i / kFp8Block);
     default:
       return 0;  // block formats are decoded by the block
   }
@@ -44,7 +47,8 @@ double product(const float* x, const WeightRef& weight, int64_t n, int64_t k) no
   const void* w = at(weight.data, n * weight.row_bytes);
   double sum = 0;
   if (!is_block_format(format)) {
-    const void* scales = weight.scales == nullptr ? nullptr : at(weight.scales, n * weight.scale_row_bytes);
+    const void* scales =
+        weight.scales == nullptr ? nullptr : at(weight.scales, scale_row(format, n) * weight.scale_row_bytes);
     for (int64_t i = 0; i < k; ++i) sum += static_cast<double>(load<float>(x, i)) * element(format, w, scales, i);
     return sum;
   }

@@ -1,6 +1,6 @@
 #include "spec/families/parts.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 
@@ -25,7 +25,10 @@ void read_quantization(const ConfigReader& config, ModelSpec& spec) {
   if (!quantization) return;
   spec.quant_method = quantization->string("quant_method", "");
   if (spec.quant_method.empty()) quantization->fail("quant_method", "the name of a quantization method");
-  quantization->integers("weight_block_size", kWidth);
+  const std::vector<int64_t> block = quantization->integers("weight_block_size", kWidth);
+  if (spec.quant_method == "fp8" && !block.empty() && block != std::vector<int64_t>{128, 128}) {
+    quantization->fail("weight_block_size", "[128, 128]", fmt::format("[{}]", fmt::join(block, ", ")));
+  }
   quantization->integer("group_size", {-1, kWidth.high}, -1);
 }
 
