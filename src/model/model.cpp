@@ -6,7 +6,6 @@
 
 #include "model/attention.h"
 #include "spec/rope.h"
-#include "tensor/row.h"
 
 namespace moxie {
 namespace {
@@ -106,8 +105,7 @@ void Model::embed(Exec& exec, std::span<const StepSequence> sequences, float* x)
   for (const StepSequence& s : sequences) {
     for (const int32_t id : s.tokens) {
       MOXIE_CHECK(id >= 0 && id < spec_.vocab_size);
-      const RowParts row = row_parts(table, id);
-      exec.kernels.decode_row(table.format, row.data, row.scales, h, x);
+      decode_row(exec.kernels, table, id, x);
       if (spec_.embedding_multiplier != 1) {
         exec.kernels.scale(x, static_cast<float>(spec_.embedding_multiplier), h, x);
       }

@@ -9,7 +9,6 @@
 #include "kernels/kernels.h"
 #include "model/parameter_slots.h"
 #include "spec/config.h"
-#include "tensor/row.h"
 
 namespace moxie {
 namespace {
@@ -55,8 +54,7 @@ void copy_matrix(const View& from, const View& to) {
   auto* out = static_cast<float*>(const_cast<void*>(to.data));
   const int64_t columns = from.shape.back();
   for (int64_t row = 0; row < from.num_rows(); ++row) {
-    const RowParts parts = row_parts(from, row);
-    kernels.decode_row(from.format, parts.data, parts.scales, columns, out + row * columns);
+    decode_row(kernels, from, row, out + row * columns);
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "kernels/kernels.h"
+#include "ops/exec.h"
 
 namespace moxie {
 namespace {
@@ -42,8 +42,7 @@ RowSource RowSource::transposed_heads(const View& matrix, int64_t stride, int64_
 RowSource::Row RowSource::row(int64_t index) const {
   if (order_) index = order_(index);
   const int64_t each = parts_[0].num_rows();
-  const View& view = parts_[static_cast<size_t>(index / each)];
-  return {&view, row_parts(view, index % each)};
+  return {&parts_[static_cast<size_t>(index / each)], index % each};
 }
 
 bool RowSource::stands_as(FormatId format) const {
@@ -67,11 +66,16 @@ void RowSource::copy(FormatId format, int64_t begin, int64_t end, char* out) con
   const auto bytes = static_cast<size_t>(row_bytes(format, columns));
   for (int64_t i = begin; i < end; ++i, out += bytes) {
     const Row from = row(i);
-    if (from.view->format == format) {
-      std::memcpy(out, from.at.data, bytes);
+    const View& view = *from.view;
+    const auto* data = static_cast<const uint8_t*>(view.data) + from.index * view.row_bytes;
+    if (view.packed) {
+      const int64_t in_group = from.index % kPackedRows;
+      unpack_row(format, data - in_group * view.row_bytes, in_group, columns, out);
+    } else if (view.format == format) {
+      std::memcpy(out, data, bytes);
     } else {
-      join_blocks(static_cast<const uint8_t*>(from.at.data), static_cast<const uint8_t*>(from.at.scales), columns / 32,
-                  out);
+      const auto* scales = static_cast<const uint8_t*>(view.scales) + from.index * view.scale_row_bytes;
+      join_blocks(data, scales, columns / 32, out);
     }
   }
 }
@@ -82,7 +86,7 @@ void RowSource::decode(int64_t begin, int64_t end, float* out) const {
   const int64_t columns = parts_[0].shape.back();
   for (int64_t i = begin; i < end; ++i, out += columns) {
     const Row from = row(i);
-    kernels.decode_row(from.view->format, from.at.data, from.at.scales, columns, out);
+    decode_row(kernels, *from.view, from.index, out);
   }
 }
 
@@ -95,7 +99,7 @@ void RowSource::decode_transposed(int64_t begin, int64_t end, float* out) const 
     const int64_t number = i / columns, last = std::min((number + 1) * columns, end);
     for (int64_t r = 0; r < taken_; ++r) {
       const Row from = row(number * stride_ + r);
-      kernels.decode_row(from.view->format, from.at.data, from.at.scales, columns, head.data() + r * columns);
+      decode_row(kernels, *from.view, from.index, head.data() + r * columns);
     }
     for (; i < last; ++i) {
       const float* column = head.data() + i % columns;

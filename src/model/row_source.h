@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "tensor/row.h"
+#include "tensor/tensor.h"
 
 namespace moxie {
 
@@ -50,7 +50,7 @@ class RowSource {
  private:
   struct Row {
     const View* view;
-    RowParts at;
+    int64_t index;  // in it
   };
   Row row(int64_t index) const;
   void decode_transposed(int64_t begin, int64_t end, float* out) const;

@@ -3,6 +3,8 @@
 
 #include "base/arena.h"
 #include "base/thread_pool.h"
+#include "format/fp8.h"
+#include "format/packed.h"
 #include "kernels/kernels.h"
 #include "tensor/tensor.h"
 
@@ -23,6 +25,17 @@ void for_rows(Exec& exec, int64_t num_rows, Body&& body) {
     return;
   }
   for (int64_t row = 0; row < num_rows; ++row) body(row, 0);
+}
+
+/// Row `row` of a matrix in any computable format as f32, exactly; rows of all dimensions but the last are counted
+/// through.
+inline void decode_row(const KernelSet& kernels, const View& view, int64_t row, float* out) {
+  const int64_t first = view.packed ? row / kPackedRows * kPackedRows : row;
+  const char* data = static_cast<const char*>(view.data) + first * view.row_bytes;
+  if (view.packed) return decode_packed_row(view.format, data, row - first, view.shape.back(), out);
+  const auto* scales = static_cast<const char*>(view.scales);
+  if (scales != nullptr) scales += scale_row(view.format, row) * view.scale_row_bytes;
+  kernels.decode_row(view.format, data, scales, view.shape.back(), out);
 }
 
 /// The kernels' form of a weight view [N, K] (or [K, N] for in-major products).
