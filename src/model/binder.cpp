@@ -4,8 +4,7 @@
 #include <cstring>
 
 #include "format/block.h"
-#include "kernels/kernels.h"
-#include "tensor/row.h"
+#include "ops/exec.h"
 
 namespace moxie {
 namespace {
@@ -89,8 +88,7 @@ View Binder::f32_of(const View& rows) {
   auto [copy, out] = Tensor::zeros_f32(rows.shape);
   const int64_t columns = rows.shape.back();
   for (int64_t i = 0; i < rows.num_rows(); ++i, out += columns) {
-    const RowParts row = row_parts(rows, i);
-    find_kernel_set("ref")->decode_row(rows.format, row.data, row.scales, columns, out);
+    decode_row(*find_kernel_set("ref"), rows, i, out);
   }
   weights_.copies.push_back(copy);
   return copy.view;

@@ -6,7 +6,6 @@
 
 #include "model/attention.h"
 #include "spec/rope.h"
-#include "tensor/row.h"
 
 namespace moxie {
 namespace {

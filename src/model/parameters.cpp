@@ -9,7 +9,6 @@
 #include "kernels/kernels.h"
 #include "model/parameter_slots.h"
 #include "spec/config.h"
-#include "tensor/row.h"
 
 namespace moxie {
 namespace {

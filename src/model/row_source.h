@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "tensor/row.h"
+#include "tensor/tensor.h"
 
 namespace moxie {
 

@@ -3,10 +3,11 @@
 
 #include "base/arena.h"
 #include "base/thread_pool.h"
+#include "format/fp8.h"
 #include "format/packed.h"
 #include "kernels/kernels.h"
 #include "ops/step_profile.h"
-#include "tensor/row.h"
+#include "tensor/tensor.h"
 
 namespace moxie {
 
@@ -36,10 +37,12 @@ void for_rows(Exec& exec, int64_t num_rows, Body&& body) {
 /// Row `row` of a matrix in any computable format as f32, exactly; rows of all dimensions but the last are counted
 /// through.
 inline void decode_row(const KernelSet& kernels, const View& view, int64_t row, float* out) {
-  const int64_t in_group = view.packed ? row % kPackedRows : 0;
-  const RowParts parts = row_parts(view, row - in_group);
-  if (view.packed) return decode_packed_row(view.format, parts.data, in_group, view.shape.back(), out);
-  kernels.decode_row(view.format, parts.data, parts.scales, view.shape.back(), out);
+  const int64_t first = view.packed ? row / kPackedRows * kPackedRows : row;
+  const char* data = static_cast<const char*>(view.data) + first * view.row_bytes;
+  if (view.packed) return decode_packed_row(view.format, data, row - first, view.shape.back(), out);
+  const auto* scales = static_cast<const char*>(view.scales);
+  if (scales != nullptr) scales += scale_row(view.format, row) * view.scale_row_bytes;
+  kernels.decode_row(view.format, data, scales, view.shape.back(), out);
 }
 
 /// The kernels' form of a weight view [N, K] (or [K, N] for in-major products).
