@@ -2,23 +2,14 @@
 #include "quantize/convert.h"
 
 #include <fmt/ranges.h>
-#include <signal.h>
 
 #include <chrono>
-#include <csignal>
 
 #include "cli/model_flags.h"
+#include "cli/stop.h"
 
 namespace moxie::cli {
 namespace {
-
-volatile std::sig_atomic_t stopped_by = 0;
-
-// The writer hears of it at its next piece, and cleans up; a second signal ends the process at once.
-void on_stop(int signal) {
-  stopped_by = signal;
-  ::signal(signal, SIG_DFL);
-}
 
 struct ConvertFlags {
   std::string model, out, to, format, pre;
@@ -163,14 +154,12 @@ void run_convert(ConvertFlags& flags) {
   flags.options.plan.pre = flags.pre;
   for (const std::string& each : flags.tensor_formats) flags.options.plan.overrides.push_back(read_override(each));
   flags.options.check_logits = !flags.no_check;
-  struct sigaction action {};
-  action.sa_handler = on_stop;
-  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+  catch_stop();
   ConvertReport report;
   {
     Reporter reporter;
     report = convert_to_gguf(find_model(flags.model), flags.out, flags.options, [&](const ConvertProgress& at) {
-      if (stopped_by != 0) throw Interrupted{128 + stopped_by};
+      throw_if_stopped();  // the writer cleans up
       reporter.show(at);
     });
   }
