@@ -87,6 +87,20 @@ TEST(RandomModel, every_named_shape_is_read_back) {
   EXPECT_FALSE(find_shape("small-ish"));
 }
 
+TEST(RandomModel, named_shapes_have_the_published_sizes) {
+  const std::pair<const char*, int64_t> kSizes[] = {{"olmoe-1b-7b", 6919161856},
+                                                    {"qwen3-30b-a3b", 30532122624},
+                                                    {"mixtral-8x7b", 46702792704},
+                                                    {"deepseek-v2-lite", 15706484224},
+                                                    {"gpt-oss-20b", 20914757184}};
+  for (const auto& [name, size] : kSizes) {
+    const RandomModel model = random_model(parse_config(*find_shape(name), name), name, options_of("f16"));
+    int64_t elems = 0;
+    for (const GgufTensor& tensor : model.tensors) elems += tensor.shape.num_elems();
+    EXPECT_EQ(elems, size) << name;
+  }
+}
+
 TEST(RandomModel, a_dense_twin_is_as_wide_as_the_experts_of_a_token) {
   for (const std::string& name : shape_names()) {
     if (!name.ends_with("-dense")) continue;
