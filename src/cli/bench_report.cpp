@@ -112,8 +112,8 @@ void print_speed(const BenchFacts& facts, const BenchResult& result) {
 void print_parts(const BenchResult& result) {
   fmt::print("\n| threads | batch | test | ms/step |");
   for (const std::string_view name : kStepWorkNames) fmt::print(" {} |", name);
-  fmt::print(" experts a layer | rows an expert | % of tile rows |\n| ---: | ---: | --- |");
-  for (int i = 0; i < kNumStepWorks + 4; ++i) fmt::print(" ---: |");
+  fmt::print(" experts a layer | rows an expert | % of tile rows | max/mean |\n| ---: | ---: | --- |");
+  for (int i = 0; i < kNumStepWorks + 5; ++i) fmt::print(" ---: |");
   fmt::print("\n");
   for (const BenchRow& row : result.rows) {
     const auto total = static_cast<double>(row.profile.total_nanoseconds());
@@ -123,9 +123,10 @@ void print_parts(const BenchResult& result) {
       fmt::print(" {:.1f}% |", 100 * static_cast<double>(row.profile.nanoseconds(static_cast<StepWork>(i))) / total);
     }
     if (row.tile_occupancy > 0) {
-      fmt::print(" {:.1f} | {:.1f} | {:.0f} |\n", row.visits_per_layer, row.rows_per_visit, 100 * row.tile_occupancy);
+      fmt::print(" {:.1f} | {:.1f} | {:.0f} | {:.2f} |\n", row.visits_per_layer, row.rows_per_visit,
+                 100 * row.tile_occupancy, row.max_over_mean);
     } else {
-      fmt::print(" | | |\n");
+      fmt::print(" | | | |\n");
     }
   }
 }
@@ -166,7 +167,8 @@ json::Value row_json(const BenchFacts& facts, const BenchRow& row) {
   if (row.tile_occupancy > 0) {
     json::Value experts;
     experts.set("visited_per_layer_and_step", row.visits_per_layer).set("rows_per_visit", row.rows_per_visit);
-    entry.set("experts", experts.set("tile_occupancy", row.tile_occupancy));
+    experts.set("tile_occupancy", row.tile_occupancy);
+    entry.set("experts", experts.set("max_over_mean", row.max_over_mean));
   }
   entry.set("peak_memory_bytes", row.peak_bytes ? json::Value(*row.peak_bytes) : json::Value());
   entry.set("profile", profile_json(row.profile));

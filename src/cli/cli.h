@@ -23,6 +23,7 @@ void add_tokenize(CLI::App& app);
 void add_upcycle(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_convert(CLI::App& app);
+void add_random(CLI::App& app);
 void add_doctor(CLI::App& app);
 
 /// Whether to colour what goes to stdout (a terminal, no NO_COLOR, TERM is not dumb).

@@ -3,25 +3,16 @@
 #include "quantize/convert.h"
 
 #include <fmt/ranges.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 
 #include "cli/model_flags.h"
+#include "cli/stop.h"
 #include "quantize/hf_export.h"
 
 namespace moxie::cli {
 namespace {
-
-volatile std::sig_atomic_t stopped_by = 0;
-
-// The writer hears of it at its next piece, and cleans up; a second signal ends the process at once.
-void on_stop(int signal) {
-  stopped_by = signal;
-  ::signal(signal, SIG_DFL);
-}
 
 struct ConvertFlags {
   std::string model, out, to, format, pre;
@@ -206,7 +197,7 @@ void run_to_hf(const ConvertFlags& flags) {
   {
     Progress progress("convert");
     result = export_hf(ModelSource::open(find_model(flags.model)), flags.out, {.format = format}, [&](double share) {
-      if (stopped_by != 0) throw Interrupted{128 + stopped_by};
+      throw_if_stopped();
       progress.show(share);
     });
   }
@@ -227,7 +218,7 @@ void run_to_gguf(ConvertFlags& flags) {
   {
     Reporter reporter;
     report = convert_to_gguf(find_model(flags.model), flags.out, flags.options, [&](const ConvertProgress& at) {
-      if (stopped_by != 0) throw Interrupted{128 + stopped_by};
+      throw_if_stopped();  // the writer cleans up
       reporter.show(at);
     });
   }
@@ -237,9 +228,7 @@ void run_to_gguf(ConvertFlags& flags) {
 }
 
 void run_convert(ConvertFlags& flags) {
-  struct sigaction action {};
-  action.sa_handler = on_stop;
-  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+  catch_stop();
   const std::string to = !flags.to.empty()               ? flags.to
                          : flags.out.ends_with(".gguf")  ? "gguf"
                          : flags.out.ends_with(".moxie") ? "moxie"

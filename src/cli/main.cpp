@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   moxie::cli::add_upcycle(app);
   moxie::cli::add_compare(app);
   moxie::cli::add_convert(app);
+  moxie::cli::add_random(app);
   moxie::cli::add_doctor(app);
   try {
     app.parse(argc, argv);

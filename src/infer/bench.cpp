@@ -77,6 +77,16 @@ void count_visits(const Engine& engine, int repeats, const ExpertVisits& visits,
   row.tile_occupancy = visits.tile_occupancy();
 }
 
+double mean_imbalance(const std::vector<MoeStats>& layers) {
+  double sum = 0, count = 0;
+  for (const MoeStats& layer : layers) {
+    if (layer.num_tokens == 0) continue;
+    sum += layer.max_over_mean();
+    ++count;
+  }
+  return count == 0 ? 0 : sum / count;
+}
+
 // Reads something of every page of the weights.
 void page_in(const Model& model) {
   constexpr int64_t kPage = 4096;
@@ -94,9 +104,10 @@ std::string last_lines(const std::string& text) {
   return text.size() <= kMost ? text : "..." + text.substr(text.size() - kMost);
 }
 
-PeerReport run_peer(const std::string& command) {
-  const std::string line = readable_peer_command(command);
+PeerReport run_peer(const BenchOptions& options) {
+  const std::string line = readable_peer_command(options.peer);
   const CommandOutput output = run_command(line);
+  if (options.between) options.between();
   const std::string source = fmt::format("--compare {}", printable(line, 200));
   if (output.exit_code != 0) {
     throw make_error(ErrorCode::runtime, "{}: it ended with code {}. Its last words:\n{}", source, output.exit_code,
@@ -160,12 +171,13 @@ BenchResult run_bench(const Model& model, const BenchOptions& options) {
     for (Turn& turn : turns) {
       const Ceilings now = measure_ceilings(turn.engine->num_threads(), 1);
       for (size_t i = 0; i < turn.rows.size(); ++i) {
+        if (options.between) options.between();
         turn.rows[i].ceilings = better_of(turn.rows[i].ceilings, now);
         time_row(*turn.engine, turn.rows[i], turn.visits[i], random);
       }
     }
     if (options.peer.empty()) continue;
-    const PeerReport report = run_peer(options.peer);
+    const PeerReport report = run_peer(options);
     result.peer_version = report.version;
     take_peer(report, options.peer, turns);
     page_in(model);
@@ -173,10 +185,13 @@ BenchResult run_bench(const Model& model, const BenchOptions& options) {
   for (Turn& turn : turns) {
     for (size_t i = 0; i < turn.rows.size(); ++i) {
       BenchRow& row = turn.rows[i];
+      if (options.between) options.between();
       count_visits(*turn.engine, options.repeats, turn.visits[i], row);
+      turn.engine->reset_stats();
       turn.engine->set_profile(&row.profile);
       run_test(*turn.engine, row.test, random);
       turn.engine->set_profile(nullptr);
+      row.max_over_mean = mean_imbalance(turn.engine->stats());
       result.rows.push_back(row);
     }
   }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +27,8 @@ struct BenchOptions {
   std::vector<int> threads;  // all tests with each of them
   int repeats = 3;
   FormatId kv_format = kDefaultKvFormat;
-  std::string peer;  // a command line; empty: none
+  std::string peer;               // a command line; empty: none
+  std::function<void()> between;  // called between runs; what it throws ends the bench
   uint64_t seed = 1;
 };
 
@@ -40,6 +43,7 @@ struct BenchRow {
   double visits_per_layer = 0;       // experts a step and layer
   double rows_per_visit = 0;
   double tile_occupancy = 0;          // 0: no router
+  double max_over_mean = 0;           // load of the busiest expert over the mean, a mean of the layers
   StepProfile profile;                // of one more run, not timed
   std::optional<int64_t> peak_bytes;  // of memory while it ran
 

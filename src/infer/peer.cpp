@@ -1,5 +1,7 @@
 #include "infer/peer.h"
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -43,6 +45,19 @@ std::string text_of(const json::Value& test, const char* key) {
 double rate(double value, const std::string& source) {
   if (std::isfinite(value) && value > 0) return value;
   throw invalid({.where = source, .expected = "tokens a second above 0", .got = fmt::format("{}", value)});
+}
+
+/// Without lines that begin with a letter: warnings that libraries print between those of the JSON, which has none.
+std::string without_warnings(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size() - 1) + 1;
+    const std::string_view line = text.substr(0, end);
+    const size_t first = line.find_first_not_of(" \t\r\n");
+    if (first != std::string_view::npos && std::isalpha(static_cast<unsigned char>(line[first])) == 0) out += line;
+    text.remove_prefix(end);
+  }
+  return out;
 }
 
 PeerReport parse_json(std::string_view text, const std::string& source) {
@@ -118,11 +133,12 @@ PeerReport parse_table(std::string_view text, const std::string& source) {
 }  // namespace
 
 PeerReport parse_peer(std::string_view text, const std::string& source) {
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) throw no_report(source, "nothing");
   const bool is_table = text.find("S_TG t/s") != std::string_view::npos;
-  if (!is_table && text[first] != '[') throw no_report(source, fmt::format("\"{}\"", printable(text.substr(first))));
-  const PeerReport report = is_table ? parse_table(text, source) : parse_json(text, source);
+  const std::string json = is_table ? "" : without_warnings(text);
+  if (!is_table && !json.starts_with('[')) {
+    throw no_report(source, text.empty() ? "nothing" : fmt::format("\"{}\"", printable(text)));
+  }
+  const PeerReport report = is_table ? parse_table(text, source) : parse_json(json, source);
   if (report.tests.empty()) throw no_report(source, "no test");
   return report;
 }

@@ -24,18 +24,6 @@ double bits_of(FormatId format) {
   return 8.0 * info.block_bytes / info.block_elems;
 }
 
-MixFacts facts_of(const ModelSpec& spec, std::string architecture) {
-  MixFacts facts{.architecture = std::move(architecture),
-                 .num_layers = spec.num_layers,
-                 .heads_per_kv = spec.attention.num_heads,
-                 .tied = spec.tie_word_embeddings};
-  if (spec.attention.kind == AttentionKind::gqa) facts.heads_per_kv /= spec.attention.num_kv_heads;
-  for (const LayerSpec& layer : spec.layers) {
-    if (layer.ffn.routed) facts.num_experts = layer.ffn.num_experts;
-  }
-  return facts;
-}
-
 /// Chooses formats, and remembers which overrides were of use.
 class Chooser {
  public:
@@ -146,7 +134,7 @@ GgufPlan plan_of_directory(const ModelSource& source, const GgufPlanOptions& opt
   auto bound = std::make_shared<Bound>(Bound{source.checkpoint(spec), {}});
   bound->weights = bind_weights(spec, bound->checkpoint);
   GgufPlan plan{.notes = made.notes};
-  Chooser chooser(options, facts_of(spec, made.architecture));
+  Chooser chooser(options, mix_facts(spec, made.architecture));
   for (GgufRows& tensor : gguf_tensors(spec, made, &bound->weights)) {
     const FormatId format = chooser.choose(tensor.name, tensor.shape, tensor.rows.stored_format(), FormatId::f32);
     plan.tensors.push_back({std::move(tensor.name), tensor.shape, std::move(tensor.rows), format});
@@ -174,7 +162,7 @@ GgufPlan plan_of_file(const ModelSource& source, const GgufPlanOptions& options)
   auto file = std::make_shared<const GgufFile>(GgufFile::open(source.path()));
   GgufPlan plan;
   const json::Value* architecture = file->metadata().find("general.architecture");
-  Chooser chooser(options, facts_of(spec, architecture->as_string()));
+  Chooser chooser(options, mix_facts(spec, architecture->as_string()));
   std::vector<const TensorEntry*> entries;
   for (const TensorEntry& entry : file->entries()) entries.push_back(&entry);
   std::stable_sort(entries.begin(), entries.end(), [](const TensorEntry* a, const TensorEntry* b) {
@@ -222,6 +210,18 @@ void pack_where_possible(GgufPlan& plan) {
 }
 
 }  // namespace
+
+MixFacts mix_facts(const ModelSpec& spec, std::string architecture) {
+  MixFacts facts{.architecture = std::move(architecture),
+                 .num_layers = spec.num_layers,
+                 .heads_per_kv = spec.attention.num_heads,
+                 .tied = spec.tie_word_embeddings};
+  if (spec.attention.kind == AttentionKind::gqa) facts.heads_per_kv /= spec.attention.num_kv_heads;
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.ffn.routed) facts.num_experts = layer.ffn.num_experts;
+  }
+  return facts;
+}
 
 int64_t GgufPlan::num_bytes() const {
   int64_t bytes = 0;

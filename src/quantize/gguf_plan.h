@@ -9,6 +9,7 @@
 
 #include "model/row_source.h"
 #include "quantize/mix.h"
+#include "spec/model_spec.h"
 #include "store/gguf.h"
 
 namespace moxie {
@@ -56,6 +57,9 @@ struct GgufPlan {
 /// do, as gguf_export and gguf_vocabulary; Error{usage} for an override that fits no tensor, or whose blocks do not fit
 /// the rows of one.
 GgufPlan plan_gguf(const std::filesystem::path& model, const GgufPlanOptions& options);
+
+/// What a mix has to know of a model that becomes a file of that architecture.
+MixFacts mix_facts(const ModelSpec& spec, std::string architecture);
 
 /// The tensors as write_gguf takes them: rows copied where they stand in the format, else decoded and encoded. They
 /// point into the plan.

@@ -29,6 +29,7 @@ TEST(Bench, json_has_a_row_for_each_test_with_the_limits_measured_beside_it) {
     EXPECT_GT(at(rows[i], {"bytes_per_token"}).as_double(), 0);
     EXPECT_GT(at(rows[i], {"share_of_read"}).as_double(), 0);
     EXPECT_GT(at(rows[i], {"experts", "tile_occupancy"}).as_double(), 0);
+    EXPECT_GE(at(rows[i], {"experts", "max_over_mean"}).as_double(), 1);
     EXPECT_EQ(rows[i].find("step_ms_p99") != nullptr, i >= 2);
     int64_t sum = 0;
     for (const json::Member& part : at(rows[i], {"profile", "parts"}).members()) sum += part.value.as_int().value();

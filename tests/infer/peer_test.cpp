@@ -8,6 +8,7 @@ namespace {
 
 // As llama-bench of llama.cpp 3f545bec prints it, most keys left out.
 constexpr const char* kJson = R"([
+WARNING: as a fork of it prints here
   {
     "build_commit": "3f545bec",
     "build_number": 7250,

@@ -1,0 +1,31 @@
+// The flags of a model that is made up: a shape, formats, how routing spreads, a seed. And the file they lead to.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "cli/cli.h"
+#include "quantize/random_model.h"
+
+namespace moxie::cli {
+
+struct ShapeFlags {
+  std::string shape, format = "q4_k_m", routing;
+  uint64_t seed = 1;
+
+  /// Declares --shape, --format, --routing and --seed.
+  void declare(CLI::App& verb);
+
+  /// "qwen3-30b-a3b-q4_k_m.gguf".
+  std::string file_name() const;
+
+  /// Throws Error{usage} for a shape that is neither a name nor a file, an unknown format or routing, Error{invalid} as
+  /// load_config and random_model do.
+  RandomModel make() const;
+};
+
+/// Writes a model with a progress bar; a stop that was caught (catch_stop) ends it, and leaves nothing. Throws
+/// Error{does_not_fit} beforehand if the disk has too little room, Error{runtime} if it fails.
+void write_random_model(const RandomModel& model, const std::filesystem::path& path, int threads);
+
+}  // namespace moxie::cli
