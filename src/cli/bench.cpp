@@ -64,7 +64,7 @@ void bench_model(BenchFlags& flags, const std::filesystem::path& path) {
                          .bytes = model.checkpoint().total_bytes(),
                          .spec = &model.spec(),
                          .formats = formats_of(source, model),
-                          .kv_format = flags.options.kv_format,
+                         .kv_format = flags.options.kv_format,
                          .kernels = &choose_kernel_set()};
   if (flags.output == "json") {
     print_bench_json(facts, result);

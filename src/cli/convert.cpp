@@ -248,7 +248,9 @@ void add_convert(CLI::App& app) {
   verb->add_option("model", flags->model, "Model directory, .gguf file, or org/name in the Hugging Face cache")
       ->required();
   verb->add_option("out", flags->out, "File or directory to write")->required();
-  verb->add_option("--to", flags->to, "gguf; moxie: the same with packed rows, for moxie alone; hf: a directory. Without it, as OUT ends in .gguf or "
+  verb->add_option("--to", flags->to,
+                   "gguf; moxie: the same with packed rows, for moxie alone; hf: a directory. Without it, as OUT ends "
+                   "in .gguf or "
                    ".moxie, else hf")
       ->check(CLI::IsMember({"gguf", "moxie", "hf"}));
   verb->add_option("--format", flags->format,

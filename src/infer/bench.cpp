@@ -30,10 +30,8 @@ int64_t cache_tokens(const std::vector<BenchTest>& tests) {
 std::vector<Turn> make_turns(const Model& model, const BenchOptions& options) {
   std::vector<Turn> turns;
   for (const int threads : options.threads) {
-    const EngineOptions chosen{.threads = threads,
-                               .cache_tokens = cache_tokens(options.tests),
-                               .pin = true,
-                               .kv_format = options.kv_format};
+    const EngineOptions chosen{
+        .threads = threads, .cache_tokens = cache_tokens(options.tests), .pin = true, .kv_format = options.kv_format};
     Turn& turn = turns.emplace_back();
     turn.engine = std::make_unique<Engine>(model, chosen);
     for (const BenchTest& test : options.tests) {

@@ -274,8 +274,8 @@ bool may_be_packed(std::string_view name) {
   const std::optional<BlockName> block = parse_block_name(name);
   if (!block || block->ending != "weight") return false;
   for (const std::string_view stem : {"attn_q", "attn_k", "attn_v", "attn_output", "attn_q_a", "attn_q_b",
-                                      "attn_kv_a_mqa", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_exps",
-                                      "ffn_up_exps", "ffn_down_exps", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}) {
+                                      "attn_kv_a_mqa", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_exps", "ffn_up_exps",
+                                      "ffn_down_exps", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}) {
     if (block->stem == stem) return true;
   }
   return false;

@@ -74,7 +74,8 @@ class Table {
     put_text(bytes_, tensor.name);
     put<uint32_t>(bytes_, static_cast<uint32_t>(dims.size()));
     for (size_t i = dims.size(); i-- > 0;) put<uint64_t>(bytes_, static_cast<uint64_t>(dims[i]));
-    MOXIE_CHECK(!tensor.packed || (can_pack(tensor.format) && dims.size() > 1 && dims[dims.size() - 2] % kPackedRows == 0));
+    MOXIE_CHECK(!tensor.packed ||
+                (can_pack(tensor.format) && dims.size() > 1 && dims[dims.size() - 2] % kPackedRows == 0));
     put<uint32_t>(bytes_, static_cast<uint32_t>(info.gguf) + (tensor.packed ? kPackedType : 0));
     put<uint64_t>(bytes_, static_cast<uint64_t>(begin));
   }
