@@ -120,7 +120,23 @@ class RowMaker {
   std::map<std::tuple<FormatId, float, float>, std::shared_ptr<const BlockPool>> pools_;
 };
 
-text::GgufVocabulary numbered_vocabulary(const ModelSpec& spec) {
+// A config may ask for anything: the number of elements is checked before it is computed.
+void check_size(const GgufRows& tensor, const std::string& source) {
+  constexpr double kMostElems = 0x1p38;
+  double elems = 1;
+  for (const int64_t dim : tensor.shape.dims()) elems *= static_cast<double>(dim);
+  if (elems <= kMostElems) return;
+  throw make_error(ErrorCode::does_not_fit, "{}: {} would have {:.3g} elements, {}", source, tensor.name, elems,
+                   tensor.shape.str());
+}
+
+text::GgufVocabulary numbered_vocabulary(const ModelSpec& spec, const std::string& source) {
+  constexpr int64_t kMostTokens = 1 << 20;
+  if (spec.vocab_size > kMostTokens) {
+    throw invalid({.where = source + ": vocab_size",
+                   .expected = fmt::format("at most {}", kMostTokens),
+                   .got = fmt::format("{}", spec.vocab_size)});
+  }
   text::GgufVocabulary vocabulary{.model = "gpt2", .pre = "gpt-2"};
   for (int64_t id = 0; id < spec.vocab_size; ++id) vocabulary.tokens.push_back(fmt::format("<{}>", id));
   vocabulary.types.assign(vocabulary.tokens.size(), 1);  // normal
@@ -145,9 +161,11 @@ RandomModel random_model(const ModelSpec& spec, const std::string& source, const
   model.metadata.set_string("general.name", fmt::format("random {}", printable(source)));
   model.metadata.set<uint32_t>("general.file_type", options.mix.file_type);
   model.metadata.set<uint32_t>("general.quantization_version", 2);
-  put_vocabulary(numbered_vocabulary(spec), model.metadata);
+  put_vocabulary(numbered_vocabulary(spec, source), model.metadata);
+  const std::vector<GgufRows> tensors = gguf_tensors(spec, made, nullptr);
+  for (const GgufRows& tensor : tensors) check_size(tensor, source);
   RowMaker maker(spec, options);
-  for (const GgufRows& tensor : gguf_tensors(spec, made, nullptr)) {
+  for (const GgufRows& tensor : tensors) {
     const bool quantized = may_be_quantized(tensor.name, tensor.shape);
     const FormatId format = quantized ? mix_format(options.mix, facts, tensor.name, tensor.shape) : FormatId::f32;
     model.tensors.push_back({tensor.name, format, tensor.shape, maker.rows_of(tensor, format)});

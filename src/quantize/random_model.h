@@ -33,9 +33,10 @@ struct RandomModel {
 /// With a routing target the embedding is N(64, 64) for every model: its mean is a direction that all tokens share and
 /// that layers, whose outputs are small beside it, leave alone. Rows of a router sum to zero but for the offset of
 /// their expert (offsets_for) along it. Exact for independent normal logits, chosen by the largest; what a model really
-/// does differs as far as layers move the stream, and with groups. `route` tells.
+/// does differs as far as layers move the stream, and with groups: `bench` tells.
 ///
-/// Throws Error{invalid} naming `source` as gguf_export does, and what expert_loads throws.
+/// Throws Error{invalid} naming `source` as gguf_export does and for more tokens than readers of GGUF take,
+/// Error{does_not_fit} for matrices beyond all machines, and what expert_loads throws.
 RandomModel random_model(const ModelSpec& spec, const std::string& source, const RandomModelOptions& options);
 
 }  // namespace moxie

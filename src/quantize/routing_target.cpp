@@ -13,6 +13,7 @@
 namespace moxie {
 namespace {
 
+constexpr int64_t kMostExperts = 4096;  // a token of the simulation has a logit for each
 constexpr double kMostOfTokens = 0.95;  // that one expert is chosen by: a share is at most that over K
 
 // What exceeds `most` is spread over the others, in proportion, until nothing does.
@@ -84,6 +85,10 @@ ExpertLoads expert_loads(const std::string& text, const ModelSpec& spec, uint64_
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const MoeSpec& ffn = spec.layers[i].ffn;
     if (ffn.is_dense()) continue;
+    if (ffn.num_experts > kMostExperts) {
+      throw make_error(ErrorCode::usage, "--routing {}: for at most {} experts a layer, not {}", printable(text),
+                       kMostExperts, ffn.num_experts);
+    }
     if (text == "uniform" || is_zipf) loads[i] = zipf(ffn.num_experts, exponent, Rng(seed, 0x726f757465).at(i));
     if (!loads[i].empty()) cap(loads[i], kMostOfTokens / static_cast<double>(ffn.top_k));
   }
@@ -91,7 +96,7 @@ ExpertLoads expert_loads(const std::string& text, const ModelSpec& spec, uint64_
 }
 
 std::vector<double> offsets_for(const std::vector<double>& loads, int64_t top_k, double sigma, uint64_t seed) {
-  constexpr int kTokens = 2048, kRounds = 80;
+  constexpr int kTokens = 1024, kRounds = 60;
   const size_t e_count = loads.size();
   const Rng rng(seed, 0x6f666673);
   std::vector<float> logits(kTokens * e_count);

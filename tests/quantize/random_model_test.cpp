@@ -162,6 +162,20 @@ TEST(RandomModel, its_router_spreads_tokens_as_asked) {
   EXPECT_GT(distance(expert_loads("uniform", spec, 1)[0], expert_loads("zipf:1", spec, 1)[0]), 0.25);
 }
 
+TEST(RandomModel, sizes_beyond_all_machines_are_refused) {
+  const auto with = [](const char* key, const char* was, const char* is) {
+    std::string config = kTiny;
+    const std::string from = fmt::format("\"{}\": {}", key, was);
+    return config.replace(config.find(from), from.size(), fmt::format("\"{}\": {}", key, is));
+  };
+  for (const std::string& config :
+       {with("num_local_experts", "16", "16777216"), with("vocab_size", "512", "16777216")}) {
+    const ModelSpec spec = parse_config(config, "huge");
+    EXPECT_THROW(random_model(spec, "huge", options_of("q4_k_m")), Error);
+    EXPECT_THROW(random_model(spec, "huge", options_of("q4_k_m", 1, "zipf:1")), Error);
+  }
+}
+
 TEST(RoutingTarget, a_trace_gives_its_loads) {
   RoutingTrace trace{.token_ids = {1, 2}, .layers = {}, .metadata = {}};
   LayerTrace layer{.layer = 1, .num_experts = 16, .top_k = 2, .topk_ids = {3, 5, 3, 7}};
