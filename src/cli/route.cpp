@@ -66,6 +66,7 @@ const MoeSpec& first_moe(const LoadedModel& loaded) {
 RoutingTrace trace_text(LoadedModel& loaded, const std::vector<int32_t>& ids, const std::string& source) {
   TraceSink sink(loaded.spec());
   loaded.engine().set_routing_sink(&sink);
+  loaded.engine().route_every_row(true);
   Progress progress("route ");
   const auto total = static_cast<int64_t>(ids.size());
   for (int64_t begin = 0; begin < total; begin += loaded.model().max_context()) {

@@ -73,6 +73,8 @@ class Engine {
   /// Where the activations and the routing of all steps that follow go; null: nowhere.
   void set_tap(Tap* tap) { sinks_.tap = tap; }
   void set_routing_sink(RoutingSink* sink) { sinks_.routing = sink; }
+  /// Whether rows without logits are routed in the last layer too, as a trace of a text wants them.
+  void route_every_row(bool on) { sinks_.every_row = on; }
   /// Who times the parts of all steps that follow; null: nobody.
   void set_profile(StepProfile* profile) { profile_ = profile; }
 

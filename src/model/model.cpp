@@ -164,7 +164,7 @@ float* Model::forward(Exec& exec, KvCache& cache, std::span<const StepSequence> 
   checkpoint_->check_unchanged();
   const AttentionStep step = begin_step(exec, sequences);
   const int64_t h = spec_.hidden_size, floats = step.num_tokens * h;
-  const bool all_rows = sinks.tap != nullptr || sinks.routing != nullptr;
+  const bool all_rows = sinks.tap != nullptr || sinks.every_row;
   float* x = exec.arena.alloc<float>(floats);
   float* normed = exec.arena.alloc<float>(floats);
   float* y = exec.arena.alloc<float>(floats);

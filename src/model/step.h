@@ -30,6 +30,9 @@ struct StepSinks {
   Tap* tap = nullptr;
   RoutingSink* routing = nullptr;
   std::vector<MoeStats>* stats = nullptr;  // one a layer; dense layers keep zero experts
+  /// The network of the last layer runs for rows whose logits are wanted, and only those are routed there. True: for
+  /// all; a tap always has all.
+  bool every_row = false;
 };
 
 }  // namespace moxie
