@@ -122,7 +122,7 @@ std::vector<std::vector<double>> measured_loads(const fs::path& path) {
   const ModelSpec& spec = model.spec();
   ThreadPool pool(2);
   Arena arena;
-  KvCache cache(spec, 512);
+  KvCache cache(spec, 512, FormatId::f32);
   std::vector<MoeStats> stats(spec.layers.size());
   for (MoeStats& layer : stats) layer.reset(spec.layers[0].ffn.num_experts);
   std::vector<int32_t> tokens(512), pages(512);
@@ -133,7 +133,7 @@ std::vector<std::vector<double>> measured_loads(const fs::path& path) {
     sequences.push_back({.tokens = std::span(tokens).subspan(i, 1), .pages = std::span(pages).subspan(i, 1)});
   }
   Exec exec{choose_kernel_set(), pool, arena};
-  model.forward(exec, cache, sequences, {.stats = &stats});
+  model.forward(exec, cache, sequences, {.stats = &stats, .every_row = true});
   std::vector<std::vector<double>> loads;
   for (const MoeStats& layer : stats) {
     auto& own = loads.emplace_back();
