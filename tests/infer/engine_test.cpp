@@ -73,18 +73,24 @@ TEST(Engine, ids_outside_the_vocabulary_are_refused) {
   }
 }
 
-TEST(Engine, statistics_count_every_token_of_every_layer_until_reset) {
-  Engine engine(moe_7m(), {.threads = 2});
-  prefilled(engine, text_ids("drama", 0, 40));
-  prefilled(engine, text_ids("wiki", 0, 2));
-  for (const MoeStats& layer : engine.stats()) {
-    int64_t assigned = 0;
-    for (const int64_t n : layer.tokens_per_expert) assigned += n;
-    EXPECT_EQ(layer.num_tokens, 42);
-    EXPECT_EQ(assigned, 2 * 42);
+TEST(Engine, statistics_count_every_routed_token_of_every_layer_until_reset) {
+  for (const bool every_row : {false, true}) {
+    Engine engine(moe_7m(), {.threads = 2});
+    engine.route_every_row(every_row);
+    prefilled(engine, text_ids("drama", 0, 40));
+    prefilled(engine, text_ids("wiki", 0, 2));
+    const size_t last = engine.stats().size() - 1;
+    for (size_t i = 0; i <= last; ++i) {
+      const MoeStats& layer = engine.stats()[i];
+      const int64_t expected = i < last || every_row ? 42 : 2;  // the last layer routes what gives logits
+      int64_t assigned = 0;
+      for (const int64_t n : layer.tokens_per_expert) assigned += n;
+      EXPECT_EQ(layer.num_tokens, expected);
+      EXPECT_EQ(assigned, 2 * expected);
+    }
+    engine.reset_stats();
+    for (const MoeStats& layer : engine.stats()) EXPECT_EQ(layer.num_tokens, 0);
   }
-  engine.reset_stats();
-  for (const MoeStats& layer : engine.stats()) EXPECT_EQ(layer.num_tokens, 0);
 }
 
 // The same-bits law, for every kernel set of this machine.
