@@ -11,6 +11,7 @@
 
 #include "model/fp8_of.h"
 #include "model/gguf_of.h"
+#include "model/gguf_weights.h"
 #include "model/model_source.h"
 
 namespace moxie {
@@ -210,6 +211,46 @@ TEST(ConvertModel, a_file_keeps_its_metadata_and_tensors) {
   EXPECT_TRUE(read_file(again, 1 << 30) == read_file(second, 1 << 30));
   const ConvertReport less = convert_to_gguf(second, scratch("third.gguf"), with_format("q4_0"));
   EXPECT_GT(less.formats.at(FormatId::q4_0).tensors, 0);
+}
+
+TEST(ConvertModel, packed_rows_give_the_same_logits_and_come_back_byte_for_byte) {
+  const fs::path plain = scratch("plain.gguf"), packed = scratch("packed.moxie"), back = scratch("back.gguf");
+  convert_to_gguf(fs::path(MOXIE_SOURCE_DIR) / "models/moe-7m", plain, with_format("q4_k_m"));
+  ConvertOptions pack = with_format("");
+  pack.plan.pack = true;
+  const ConvertReport report = convert_to_gguf(plain, packed, pack);
+  ASSERT_TRUE(report.logits);
+  EXPECT_TRUE(report.logits->identical);
+  int64_t num_packed = 0;
+  const GgufFile file = GgufFile::open(packed);
+  for (const TensorEntry& entry : file.entries()) {
+    num_packed += entry.tensor.view.packed;
+    EXPECT_EQ(entry.tensor.view.packed, entry.name.starts_with("blk.") && is_block_format(entry.tensor.view.format))
+        << entry.name;
+  }
+  EXPECT_GT(num_packed, 20);
+  convert_to_gguf(packed, back, with_format(""));
+  EXPECT_EQ(read_file(back, 1 << 26), read_file(plain, 1 << 26));
+}
+
+TEST(ConvertModel, packed_rows_where_rows_are_read_alone_are_refused) {
+  const fs::path path = scratch("embedding.moxie");
+  ThreadPool pool(1);
+  const MadeTensor table{.name = "token_embd.weight",
+                         .format = FormatId::q8_0,
+                         .shape = {64, 32},
+                         .make_rows = [](int64_t begin, int64_t end,
+                                         char* out) { std::memset(out, 0, static_cast<size_t>(end - begin) * 34); },
+                         .packed = true};
+  write_gguf(path, GgufMetadata(), {&table, 1}, pool);
+  const ModelSpec spec = ModelSource::open(fs::path(MOXIE_SOURCE_DIR) / "models/moe-7m").spec();
+  try {
+    gguf_checkpoint(GgufFile::open(path), spec);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(error.text().find("token_embd.weight"), std::string::npos) << error.text();
+    EXPECT_NE(error.text().find("expected plain rows"), std::string::npos) << error.text();
+  }
 }
 
 TEST(ConvertModel, blocks_are_not_made_larger_blocks) {

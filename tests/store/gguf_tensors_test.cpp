@@ -56,6 +56,21 @@ TEST(GgufTensors, refuses_ranks_outside_one_to_four) {  // G16
   }
 }
 
+TEST(GgufTensors, refuses_packed_rows_that_cannot_be) {
+  constexpr uint32_t kPacked = 1 << 16, kQ80 = 8, kIq2Xxs = 16;
+  const auto file = [](const std::vector<uint64_t>& dims, uint32_t type) {
+    return gguf({}, {tensor("x", dims, type, 0)}, std::string(64 * 34, '\0'));
+  };
+  const GgufHeader header = parse_gguf_header(file({32, 64}, kPacked + kQ80), "t.gguf");
+  EXPECT_TRUE(header.tensors[0].packed);
+  EXPECT_FALSE(parse_gguf_header(file({32, 64}, kQ80), "t.gguf").tensors[0].packed);
+  EXPECT_TRUE(says(refusal(file({32, 64}, kPacked + kF32)), {"type at byte 53", "can be packed", "f32"}));
+  EXPECT_TRUE(says(refusal(file({256, 32}, kPacked + kIq2Xxs)), {"type at byte 53", "can be packed", "iq2_xxs"}));
+  EXPECT_TRUE(says(refusal(file({32, 63}, kPacked + kQ80)), {"type at byte 53", "32 rows or a multiple", "[63, 32]"}));
+  EXPECT_TRUE(says(refusal(file({32}, kPacked + kQ80)), {"type at byte 45", "32 rows or a multiple", "[32]"}));
+  EXPECT_TRUE(says(refusal(file({32, 64}, 2 * kPacked + kQ80)), {"not known to this build"}));
+}
+
 TEST(GgufTensors, refuses_dimensions_that_are_no_sizes) {  // G17
   for (const uint64_t dim : {kMost, uint64_t{0}, kHalf}) {
     EXPECT_TRUE(says(refusal_of_one({dim}, kI8),
