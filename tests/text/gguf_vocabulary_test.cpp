@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -16,8 +17,11 @@ namespace {
 namespace fs = std::filesystem;
 namespace data = tokenizer_data;
 
+// One a test: tests run side by side.
 fs::path directory_of(const std::string& name, const std::string& file) {
-  const fs::path directory = fs::path(testing::TempDir()) / ("moxie_vocabulary_" + name + "_" + file);
+  std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::replace(test.begin(), test.end(), '/', '_');
+  const fs::path directory = fs::path(testing::TempDir()) / ("moxie_vocabulary_" + test + "_" + name + "_" + file);
   fs::remove_all(directory);
   fs::create_directories(directory);
   std::ofstream(directory / file, std::ios::binary) << data::read(name + "/" + file + ".gz");
