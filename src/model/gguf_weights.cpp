@@ -93,10 +93,10 @@ class Renamer {
   explicit Renamer(const ModelSpec& spec) : spec_(spec), names_(spec.names) {}
 
   void add(const TensorEntry& entry) {
-    if (entry.tensor.view.packed && !may_be_packed(entry.name)) {
+    if (entry.tensor.view.packed && !may_be_packed(entry.name, entry.tensor.view.shape)) {
       throw invalid({.where = fmt::format("{}: {}", entry.file, entry.name),
                      .expected = "plain rows: only matrices of attention, experts and the head are packed",
-                     .got = "packed rows"});
+                     .got = "packed rows in " + entry.tensor.view.shape.str()});
     }
     if (std::find(std::begin(kFacts), std::end(kFacts), entry.name) != std::end(kFacts)) return;
     const std::optional<BlockName> block = parse_block_name(entry.name);
@@ -269,14 +269,14 @@ std::vector<double> factors_of(const GgufFile& file, std::string_view name) {
 
 }  // namespace
 
-bool may_be_packed(std::string_view name) {
-  if (name == "output.weight") return true;
+bool may_be_packed(std::string_view name, const Shape& shape) {
+  if (name == "output.weight") return shape.rank() == 2;
   const std::optional<BlockName> block = parse_block_name(name);
   if (!block || block->ending != "weight") return false;
   for (const std::string_view stem : {"attn_q", "attn_k", "attn_v", "attn_output", "attn_q_a", "attn_q_b",
                                       "attn_kv_a_mqa", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_exps", "ffn_up_exps",
                                       "ffn_down_exps", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}) {
-    if (block->stem == stem) return true;
+    if (block->stem == stem) return shape.rank() == (stem.ends_with("_exps") ? 3 : 2);
   }
   return false;
 }

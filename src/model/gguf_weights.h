@@ -11,8 +11,8 @@ namespace moxie {
 /// What the tensors say that gguf_spec needs to know. Throws Error{invalid} for rotary factors that are not f32.
 GgufTensorFacts gguf_tensor_facts(const GgufFile& file);
 
-/// Whether a tensor is a matrix that products alone read, whole or expert by expert: its rows may be packed.
-bool may_be_packed(std::string_view name);
+/// Whether a tensor is a matrix, or a stack of one an expert, that products alone read: its rows may be packed.
+bool may_be_packed(std::string_view name, const Shape& shape);
 
 /// Every tensor of the file, renamed for a spec that gguf_spec made; those it has no name for keep theirs, so that
 /// bind_weights reports them. `layer` -> "model.layers.{}.", one entry an expert. Throws Error{invalid} if a stack has

@@ -143,7 +143,7 @@ void Model::embed(Exec& exec, std::span<const StepSequence> sequences, float* x)
   }
 }
 
-float* Model::head(Exec& exec, float* rows, int64_t num_rows, Tap* tap) const {
+float* Model::head(Exec& exec, const float* rows, int64_t num_rows, Tap* tap) const {
   const int64_t h = spec_.hidden_size;
   float* logits = exec.arena.alloc<float>(num_rows * spec_.vocab_size);
   if (num_rows == 0) return logits;

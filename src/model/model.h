@@ -32,7 +32,7 @@ class Model {
   Model() = default;
   AttentionStep begin_step(Exec& exec, std::span<const StepSequence> sequences) const;
   void embed(Exec& exec, std::span<const StepSequence> sequences, float* x) const;
-  float* head(Exec& exec, float* rows, int64_t num_rows, Tap* tap) const;
+  float* head(Exec& exec, const float* rows, int64_t num_rows, Tap* tap) const;
 
   ModelSpec spec_;
   int64_t max_context_ = 0;

@@ -203,9 +203,9 @@ void make_plain_rows(const PlannedTensor& tensor, int64_t begin, int64_t end, ch
 
 void pack_where_possible(GgufPlan& plan) {
   for (PlannedTensor& tensor : plan.tensors) {
-    const int rank = tensor.shape.rank();
+    const Shape& shape = tensor.shape;
     tensor.packed =
-        may_be_packed(tensor.name) && can_pack(tensor.format) && rank > 1 && tensor.shape[rank - 2] % kPackedRows == 0;
+        may_be_packed(tensor.name, shape) && can_pack(tensor.format) && shape[shape.rank() - 2] % kPackedRows == 0;
   }
 }
 

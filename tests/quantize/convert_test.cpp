@@ -236,20 +236,25 @@ TEST(ConvertModel, packed_rows_give_the_same_logits_and_come_back_byte_for_byte)
 TEST(ConvertModel, packed_rows_where_rows_are_read_alone_are_refused) {
   const fs::path path = scratch("embedding.moxie");
   ThreadPool pool(1);
-  const MadeTensor table{.name = "token_embd.weight",
-                         .format = FormatId::q8_0,
-                         .shape = {64, 32},
-                         .make_rows = [](int64_t begin, int64_t end,
-                                         char* out) { std::memset(out, 0, static_cast<size_t>(end - begin) * 34); },
-                         .packed = true};
-  write_gguf(path, GgufMetadata(), {&table, 1}, pool);
   const ModelSpec spec = ModelSource::open(fs::path(MOXIE_SOURCE_DIR) / "models/moe-7m").spec();
-  try {
-    gguf_checkpoint(GgufFile::open(path), spec);
-    ADD_FAILURE() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_NE(error.text().find("token_embd.weight"), std::string::npos) << error.text();
-    EXPECT_NE(error.text().find("expected plain rows"), std::string::npos) << error.text();
+  // the embedding; a matrix in the place of a stack of experts; a stack in that of a matrix
+  const std::pair<std::string, Shape> tensors[] = {
+      {"token_embd.weight", {64, 32}}, {"blk.0.ffn_gate_exps.weight", {32, 32}}, {"blk.0.attn_q.weight", {2, 32, 32}}};
+  for (const auto& [name, shape] : tensors) {
+    const MadeTensor made{.name = name,
+                          .format = FormatId::q8_0,
+                          .shape = shape,
+                          .make_rows = [](int64_t begin, int64_t end,
+                                          char* out) { std::memset(out, 0, static_cast<size_t>(end - begin) * 34); },
+                          .packed = true};
+    write_gguf(path, GgufMetadata(), {&made, 1}, pool);
+    try {
+      gguf_checkpoint(GgufFile::open(path), spec);
+      ADD_FAILURE() << name << " accepted";
+    } catch (const Error& error) {
+      EXPECT_NE(error.text().find(name), std::string::npos) << error.text();
+      EXPECT_NE(error.text().find("expected plain rows"), std::string::npos) << error.text();
+    }
   }
 }
 
