@@ -85,8 +85,8 @@ class Engine {
   /// Runs all pending tokens of a sequence, in chunks, and returns the logits of the last one.
   std::span<const float> prefill(Sequence& sequence);
 
-  /// Routing statistics of each layer, summed over all steps since the last call of reset_stats(). The last layer counts
-  /// only rows that gave logits, unless every row is routed.
+  /// Routing statistics of each layer, summed over all steps since the last call of reset_stats(). The last layer
+  /// counts only rows that gave logits, unless every row is routed.
   const std::vector<MoeStats>& stats() const { return stats_; }
   void reset_stats();
 
