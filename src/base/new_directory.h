@@ -25,7 +25,7 @@ class NewDirectory {
   /// Throws Error{does_not_fit} if the disk has fewer than `bytes` left.
   void check_room(int64_t bytes) const;
 
-  /// Throws Error{runtime}, also if something has taken the name meanwhile.
+  /// Throws Error{runtime}, also if something but an empty directory has taken the name meanwhile.
   void commit();
 
  private:

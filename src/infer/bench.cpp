@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <sstream>
 
 #include "base/command.h"
 #include "base/machine.h"
@@ -99,7 +100,10 @@ void page_in(const Model& model) {
 
 std::string last_lines(const std::string& text) {
   constexpr size_t kMost = 2000;
-  return text.size() <= kMost ? text : "..." + text.substr(text.size() - kMost);
+  std::istringstream lines(text.size() <= kMost ? text : "..." + text.substr(text.size() - kMost));
+  std::string out, line;
+  while (std::getline(lines, line)) out += (out.empty() ? "" : "\n") + printable(line, kMost);
+  return out;
 }
 
 PeerReport run_peer(const BenchOptions& options) {
@@ -131,7 +135,14 @@ void take_peer(const PeerReport& report, const std::string& command, std::vector
     for (BenchRow& row : turn.rows) {
       const auto match = std::find_if(report.tests.begin(), report.tests.end(),
                                       [&](const PeerTest& test) { return same_test(row, test); });
-      if (match == report.tests.end()) continue;
+      const bool is_there = match != report.tests.end();
+      const bool was_there = !row.peer_rates.empty() || row.rates.size() == 1;
+      if (is_there ? !was_there : !row.peer_rates.empty()) {  // ratios are of one round each
+        throw invalid({.where = fmt::format("--compare {}", printable(command, 200)),
+                       .expected = "the same tests in every round",
+                       .got = "others in this one"});
+      }
+      if (!is_there) continue;
       row.peer_rates.push_back(match->tokens_per_second);
       found = true;
     }

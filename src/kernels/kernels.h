@@ -5,7 +5,8 @@
 // it, on n_begin/n_end, on gather order or on threads. Products over k follow the set's "k-lane order": lane j of a
 // fixed number of lanes sums the terms k = j (mod lanes) in order, the lanes are added by one fixed tree, nothing else.
 // Integer rows times block formats: exact integer sums within a block, then one f32 sum from block to block in order.
-// Attention walks keys in fixed blocks of kKeyBlock positions from position 0 on.
+// Attention walks keys in fixed blocks of kKeyBlock positions from position 0 on; a score sums its elements in order,
+// lanes over positions.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ inline constexpr int64_t kDirectRows = 16;  // up to here gemm reads weights whe
 
 /// Most columns of one gemm call when a product is split over threads. Many rows: wide, since a call copies its rows of
 /// x, which at 192 columns costs 2%. Few rows: narrow, so that threads end together; block formats wider, since a call
-/// asks for its weights ahead of time, but for the first.
+/// prefetches its later panels, never its first.
 inline int64_t gemm_column_block(int64_t num_rows, FormatId weight) {
   if (is_block_format(weight)) return 256;
   return num_rows <= kDirectRows ? 72 : 192;
@@ -146,6 +147,7 @@ struct KernelSet {
   int64_t (*gemm_scratch_bytes)(int64_t num_rows, int64_t k) noexcept;
   void (*gemm)(const GemmArgs& args) noexcept;
   /// Rows of x that gemm holds in registers at once for a weight of that format: fewer leave some of its work undone.
+  /// For statistics.
   int64_t (*tile_rows)(FormatId weight) noexcept;
   /// y[m, n] = sum_k x[m, k] w[k, n] for w [K, N] row-major f32/bf16/f16: lanes own outputs, k in order. x is f32.
   void (*gemm_in_major)(const float* x, int64_t x_stride, int64_t num_rows, const WeightRef& w, int64_t k, int64_t n,

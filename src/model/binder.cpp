@@ -86,10 +86,9 @@ View Binder::matrix(const std::string& name, int64_t rows, int64_t columns) {
 View Binder::f32_of(const View& rows) {
   if (rows.format == FormatId::f32) return rows;
   auto [copy, out] = Tensor::zeros_f32(rows.shape);
+  const KernelSet& kernels = choose_kernel_set();
   const int64_t columns = rows.shape.back();
-  for (int64_t i = 0; i < rows.num_rows(); ++i, out += columns) {
-    decode_row(*find_kernel_set("ref"), rows, i, out);
-  }
+  for (int64_t i = 0; i < rows.num_rows(); ++i, out += columns) decode_row(kernels, rows, i, out);
   weights_.copies.push_back(copy);
   return copy.view;
 }

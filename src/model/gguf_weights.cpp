@@ -7,8 +7,8 @@
 #include <optional>
 #include <set>
 
-#include "kernels/kernels.h"
 #include "model/expert_weights.h"
+#include "ops/exec.h"
 
 namespace moxie {
 namespace {
@@ -221,20 +221,16 @@ class Renamer {
       return;
     }
     auto [joined, out] = Tensor::zeros_f32({heads * (nope + a.v_head_dim), latent});
-    const auto* decode = find_kernel_set("ref");
+    const KernelSet& kernels = choose_kernel_set();
     std::vector<float> row(static_cast<size_t>(nope));
-    const auto row_at = [](const View& view, int64_t index) {
-      return static_cast<const char*>(view.data) + index * view.row_bytes;
-    };
     for (int64_t head = 0; head < heads; ++head) {
       float* to = out + head * (nope + a.v_head_dim) * latent;
       for (int64_t j = 0; j < latent; ++j) {
-        decode->decode_row(k->tensor.view.format, row_at(k->tensor.view, head * latent + j), nullptr, nope, row.data());
+        decode_row(kernels, k->tensor.view, head * latent + j, row.data());
         for (int64_t i = 0; i < nope; ++i) to[i * latent + j] = row[static_cast<size_t>(i)];
       }
       for (int64_t i = 0; i < a.v_head_dim; ++i) {
-        decode->decode_row(v->tensor.view.format, row_at(v->tensor.view, head * a.v_head_dim + i), nullptr, latent,
-                           to + (nope + i) * latent);
+        decode_row(kernels, v->tensor.view, head * a.v_head_dim + i, to + (nope + i) * latent);
       }
     }
     entries_.push_back({numbered(names_.layer, layer) + "self_attn.kv_b_proj.weight", joined, k->file});

@@ -30,8 +30,8 @@ class RowSource {
 
   bool empty() const { return parts_.empty(); }
   /// Of the parts together.
-  int64_t num_rows() const { return static_cast<int64_t>(parts_.size()) * parts_[0].num_rows(); }
-  int64_t columns() const { return parts_[0].shape.back(); }
+  int64_t num_rows() const { return empty() ? 0 : static_cast<int64_t>(parts_.size()) * parts_[0].num_rows(); }
+  int64_t columns() const { return empty() ? 0 : parts_[0].shape.back(); }
 
   /// Whether every row stands somewhere in that format already, so that copy() will do. MXFP4 with its scales apart
   /// counts as mxfp4_block: the same numbers.

@@ -105,6 +105,22 @@ TEST_F(Fp8Copy, matrices_that_the_config_does_not_announce_are_refused) {
   EXPECT_TRUE(says(refusal(), {"in a format that cannot be computed with:", "_proj.weight is f8_e4m3"}));
 }
 
+TEST_F(Fp8Copy, a_tied_head_that_is_stored_twice_is_compared_with_its_scales) {
+  copy().configure("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+  const View table = copy()["model.embed_tokens.weight"];
+  const test::Fp8Matrix fp8 = test::fp8_of(table);
+  const View bytes = dense_view(fp8.bytes.data(), FormatId::f8_e4m3, table.shape);
+  std::vector<float> others = fp8.scales;
+  others.back() *= 2;
+  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
+    copy()[name] = bytes;
+    copy().add(std::string(name) + "_scale_inv", dense_view(fp8.scales.data(), FormatId::f32, fp8.scale_shape));
+  }
+  EXPECT_EQ(refusal(), "accepted");
+  copy()["lm_head.weight_scale_inv"] = dense_view(others.data(), FormatId::f32, fp8.scale_shape);
+  EXPECT_TRUE(says(refusal(), {"lm_head.weight", "the embedding's values"}));
+}
+
 TEST_F(Fp8Copy, other_blocks_in_the_config_are_refused) {
   copy().configure("[128, 128]", "[64, 64]");
   EXPECT_TRUE(says(refusal(), {"weight_block_size", "expected [128, 128]"}));

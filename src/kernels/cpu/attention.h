@@ -3,8 +3,8 @@
 // A row is one head of one query. Rows share loads of keys and values, never arithmetic: what a row gets depends on its
 // own query, position and keys. A score sums its elements in order, lanes over positions; a block's weights are summed
 // over its kKeyBlock slots in lane order; values are added position by position, lanes over v_dim. Where bf16 is
-// multiplied in pairs, queries and weights are rounded to bf16, and sums go over pairs in order. Values of positions
-// that a row does not see are not touched.
+// multiplied in pairs, queries and weights (but those of a latent) are rounded to bf16, and sums go over pairs in
+// order. Values of positions that a row does not see are not touched.
 #pragma once
 
 #include <cstdint>

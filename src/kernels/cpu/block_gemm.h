@@ -80,6 +80,7 @@ V min_sum(const BlockPanel& panel, const X8Block256& x, int g) {
 
 template <class Unpack, int kRows>
 void super_block_tile(const BlockPanel& panel, const TileRows& rows, const PanelTurn& turn) {
+  static_assert(!Unpack::kMin || Unpack::kOffset == 0);  // panel.min holds the one or the other
   constexpr int kSubs = 256 / Unpack::kSub, kSteps = Unpack::kSub / 4;
   const X8Block256* x[kRows];
   V total[kRows][2];

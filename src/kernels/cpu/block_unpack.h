@@ -77,7 +77,7 @@ struct UnpackQ5K {
   }
 };
 
-/// 16 scales as int8 at `offset`, `less` taken from each.
+/// 16 scales as int8 at `offset`.
 template <class Rows>
 void unpack_scale_bytes(const Rows& rows, int64_t offset, BlockPanel& panel, int group) {
   V bytes[4];

@@ -70,7 +70,7 @@ struct HalfPairSteps {
   typename Isa::F load(int64_t step, int64_t lane) const { return Isa::keep_bf16_half(pairs.load(step, lane), half); }
 };
 
-/// The f16 scales behind the int8 of a part, as f32; `out` has a vector to spare.
+/// The first `count` (a multiple of the lanes) of the f16 scales behind the int8 of a part, as f32.
 template <class Isa>
 const float* decode_scales(const int8_t* part, int64_t dim, int64_t count, float* out) {
   const int8_t* from = part + dim * kKeyBlock;
