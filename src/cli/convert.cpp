@@ -151,7 +151,7 @@ void print_report(const ConvertFlags& flags, const ConvertReport& report) {
 
 FormatId read_hf_format(const ConvertFlags& flags) {
   const auto refuse = [](bool given, std::string_view flag) {
-    if (given) throw make_error(ErrorCode::usage, "{}: only a GGUF file is written so: name it *.gguf", flag);
+    if (given) throw make_error(ErrorCode::usage, "{}: only a GGUF file is written so (--to gguf or moxie)", flag);
   };
   refuse(!flags.tensor_formats.empty(), "--tensor-format");
   refuse(!flags.pre.empty(), "--pre");
@@ -161,8 +161,8 @@ FormatId read_hf_format(const ConvertFlags& flags) {
   for (const FormatId format : {FormatId::bf16, FormatId::f16, FormatId::f32}) {
     if (flags.format == format_name(format)) return format;
   }
-  throw make_error(ErrorCode::usage, "--format {}: expected bf16, f16 or f32 for {}, which is no *.gguf", flags.format,
-                   flags.out);
+  throw make_error(ErrorCode::usage, "--format {}: expected bf16, f16 or f32 for {}, a Hugging Face directory",
+                   flags.format, flags.out);
 }
 
 json::Value as_json(const ConvertFlags& flags, FormatId format, const HfExportResult& result, double seconds) {

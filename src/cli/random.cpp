@@ -16,6 +16,9 @@ struct RandomFlags {
 
 void write_random(const RandomFlags& flags) {
   std::error_code ignored;
+  if (std::filesystem::is_directory(flags.out, ignored)) {
+    throw make_error(ErrorCode::usage, "{} is a directory", flags.out);
+  }
   if (!flags.overwrite && std::filesystem::exists(flags.out, ignored)) {
     throw make_error(ErrorCode::usage, "{} exists already; --force writes over it", flags.out);
   }

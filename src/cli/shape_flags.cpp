@@ -25,11 +25,13 @@ ModelSpec spec_of(const std::string& shape) {
 void ShapeFlags::declare(CLI::App& verb) {
   verb.add_option("--shape", shape, fmt::format("A config.json, or one of {}", fmt::join(shape_names(), ", ")));
   verb.add_option("--format", format, fmt::format("Formats of the tensors: {}", fmt::join(mix_names(), ", ")))
+      ->needs("--shape")
       ->capture_default_str();
   verb.add_option("--routing", routing,
                   "How tokens should spread over experts: uniform, zipf:S, or a routing trace of a model with these "
-                  "experts (default: as random routers spread them)");
-  verb.add_option("--seed", seed, "Seed of the weights")->capture_default_str();
+                  "experts (default: as random routers spread them)")
+      ->needs("--shape");
+  verb.add_option("--seed", seed, "Seed of the weights")->needs("--shape")->capture_default_str();
 }
 
 std::string ShapeFlags::file_name() const {

@@ -1,5 +1,7 @@
 #include "quantize/convert.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -59,7 +61,9 @@ class Draft {
   Draft& operator=(const Draft&) = delete;
   const fs::path& path() const { return path_; }
   void become(const fs::path& path) {
-    fs::rename(path_, path);
+    std::error_code error;
+    fs::rename(path_, path, error);
+    if (error) throw make_error(ErrorCode::runtime, "rename to {}: {}", path.string(), error.message());
     kept_ = true;
   }
 
@@ -74,10 +78,10 @@ ConvertReport convert_to_gguf(const fs::path& model, const fs::path& out, const 
                               const std::function<void(const ConvertProgress&)>& progress) {
   const auto start = std::chrono::steady_clock::now();
   std::error_code ignored;
+  if (fs::is_directory(out, ignored)) throw make_error(ErrorCode::usage, "{} is a directory", out.string());
   if (!options.overwrite && fs::exists(out, ignored)) {
     throw make_error(ErrorCode::usage, "{} exists already; --force writes over it", out.string());
   }
-  if (fs::is_directory(out, ignored)) throw make_error(ErrorCode::usage, "{} is a directory", out.string());
   ThreadPool pool(options.threads > 0 ? options.threads : usable_threads());
   const GgufPlan plan = plan_gguf(model, options.plan);
   const int64_t all = plan.num_bytes();
@@ -86,7 +90,7 @@ ConvertReport convert_to_gguf(const fs::path& model, const fs::path& out, const 
   };
 
   // Checked under another name first: what the user finds has passed.
-  Draft draft(fs::path(out.string() + ".unchecked"));
+  Draft draft(fs::path(fmt::format("{}.unchecked.{}", out.string(), ::getpid())));
   int64_t before = 0;
   std::string_view current;
   int64_t current_bytes = 0;
@@ -102,10 +106,12 @@ ConvertReport convert_to_gguf(const fs::path& model, const fs::path& out, const 
   add_errors(plan, check_gguf(draft.path(), plan, pool, [&](int64_t done) { tell("check", "", done); }), report);
   report.bytes = static_cast<int64_t>(fs::file_size(draft.path()));
   if (options.check_logits && fit_in_memory(plan, report.bytes)) {
+    tell("logits", "", 0);
     report.logits = check_logits(model, draft.path(), pool);
   } else if (options.check_logits) {
     report.notes.emplace_back("logits were not compared: both models do not fit in memory");
   }
+  tell("done", "", all);  // the last moment to be stopped
   draft.become(out);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

@@ -16,7 +16,7 @@ struct ConvertOptions {
   int threads = 0;           // 0: those that the machine gives
 };
 
-/// What is going on: "write" or "check", a tensor, and how much of the whole is done.
+/// What is going on: "write", "check", "logits" or "done", a tensor, and how much of the whole is done.
 struct ConvertProgress {
   std::string_view doing, tensor;
   int64_t done_bytes = 0, all_bytes = 0;

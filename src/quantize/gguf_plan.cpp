@@ -175,12 +175,13 @@ GgufPlan plan_of_file(const ModelSource& source, const GgufPlanOptions& options)
     plan.tensors.push_back({entry->name, view.shape, RowSource(view), format});
   }
   chooser.finish(plan);
-  for (const json::Member& member : file->metadata().members()) {
+  for (size_t i = 0; i < file->metadata().members().size(); ++i) {
+    const json::Member& member = file->metadata().members()[i];
     const bool of_parts = member.key.starts_with("split.") || member.key == "general.alignment";
     if (member.key == kFileType && options.mix) {
       plan.metadata.set<uint32_t>(kFileType, options.mix->file_type);
     } else if (!of_parts) {
-      plan.metadata.copy(*file, member.key);
+      plan.metadata.copy(*file, i);
     }
   }
   put_file_type(options, plan);

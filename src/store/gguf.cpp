@@ -157,15 +157,11 @@ GgufFile GgufFile::open(const fs::path& path) {
   return file;
 }
 
-std::string_view GgufFile::metadata_bytes(std::string_view key) const {
+std::string_view GgufFile::metadata_bytes(size_t index) const {
   const json::Object& members = metadata_.members();
-  for (size_t i = 0; i < members.size(); ++i) {
-    if (members[i].key != key) continue;
-    const size_t begin = members[i].key_offset + sizeof(uint64_t) + key.size();
-    const size_t end = i + 1 < members.size() ? members[i + 1].key_offset : metadata_end_;
-    return maps_.front()->bytes().substr(begin, end - begin);
-  }
-  return {};
+  const size_t begin = members[index].key_offset + sizeof(uint64_t) + members[index].key.size();
+  const size_t end = index + 1 < members.size() ? members[index + 1].key_offset : metadata_end_;
+  return maps_.front()->bytes().substr(begin, end - begin);
 }
 
 }  // namespace moxie

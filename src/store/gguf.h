@@ -52,8 +52,8 @@ class GgufFile {
   const std::vector<TensorEntry>& entries() const { return entries_; }                  // sorted by name
   const std::vector<std::shared_ptr<const MappedFile>>& maps() const { return maps_; }  // one a part, in order
 
-  /// The type and the value of a metadata key as they stand in the file, to be copied; empty if there is no such key.
-  std::string_view metadata_bytes(std::string_view key) const;
+  /// The type and the value of member `index` of the metadata as they stand in the file, to be copied.
+  std::string_view metadata_bytes(size_t index) const;
 
   /// What to call the file in messages about its metadata: the path that was opened.
   std::string source() const { return maps_.front()->path().string(); }
@@ -79,8 +79,8 @@ class GgufMetadata {
   GgufMetadata& set_array(std::string_view key, std::span<const T> values);
   GgufMetadata& set_strings(std::string_view key, std::span<const std::string> texts);
 
-  /// A key of a file that is read, type and value as they stand there; nothing if it has no such key.
-  GgufMetadata& copy(const GgufFile& file, std::string_view key);
+  /// Member `index` of the metadata of a file that is read, type and value as they stand there.
+  GgufMetadata& copy(const GgufFile& file, size_t index);
 
   bool has(std::string_view key) const { return keys_.contains(std::string(key)); }
 

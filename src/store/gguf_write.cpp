@@ -222,12 +222,11 @@ MOXIE_GGUF_TYPE(float)
 MOXIE_GGUF_TYPE(double)
 #undef MOXIE_GGUF_TYPE
 
-GgufMetadata& GgufMetadata::copy(const GgufFile& file, std::string_view key) {
-  const std::string_view bytes = file.metadata_bytes(key);
-  if (bytes.empty()) return *this;
+GgufMetadata& GgufMetadata::copy(const GgufFile& file, size_t index) {
+  const std::string_view bytes = file.metadata_bytes(index);
   uint32_t type = 0;
   std::memcpy(&type, bytes.data(), sizeof type);
-  add_key(key, type);
+  add_key(file.metadata().members()[index].key, type);
   bytes_ += bytes.substr(sizeof type);
   return *this;
 }

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "base/file.h"
 #include "cli/child.h"
 
 namespace moxie::test {
@@ -40,6 +41,23 @@ TEST_F(ConvertVerb, a_mix_and_its_exceptions_are_reported_as_json) {
   ASSERT_EQ(again.exit_code, 0) << again.err;
   EXPECT_TRUE(contains(again.err, "keep their blocks")) << again.err;
   EXPECT_TRUE(at(json_of(again), {"logits"}).is_null());
+}
+
+TEST_F(ConvertVerb, a_moxie_file_has_packed_rows_and_says_what_the_model_says) {
+  ASSERT_EQ(run({"convert", kMoe, path("m.gguf"), "--format", "q8_0"}).exit_code, 0);
+  for (const std::vector<std::string>& out : {std::vector{path("m.moxie")}, {path("named"), "--to", "moxie"}}) {
+    std::vector<std::string> command = {"convert", path("m.gguf")};
+    command.insert(command.end(), out.begin(), out.end());
+    const Ran ran = run(command);
+    ASSERT_EQ(ran.exit_code, 0) << ran.err;
+    EXPECT_TRUE(contains(ran.out, "the same bits")) << ran.out;
+    EXPECT_EQ(run({"run", out[0], "ROMEO:", "-n", "24", "--temp", "0"}).out,
+              run({"run", path("m.gguf"), "ROMEO:", "-n", "24", "--temp", "0"}).out);
+    EXPECT_NE(moxie::read_file(out[0], 1 << 26), moxie::read_file(path("m.gguf"), 1 << 26));
+  }
+  EXPECT_EQ(moxie::read_file(path("named"), 1 << 26), moxie::read_file(path("m.moxie"), 1 << 26));
+  ASSERT_EQ(run({"convert", path("m.moxie"), path("back"), "--to", "gguf", "--no-check"}).exit_code, 0);
+  EXPECT_EQ(moxie::read_file(path("back"), 1 << 26), moxie::read_file(path("m.gguf"), 1 << 26));
 }
 
 TEST_F(ConvertVerb, a_gguf_file_becomes_the_directory_it_was) {

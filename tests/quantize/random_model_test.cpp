@@ -186,6 +186,7 @@ TEST(RoutingTarget, a_trace_gives_its_loads) {
   write_routing_trace(path, trace);
   const ExpertLoads loads = expert_loads(path.string(), parse_config(kTiny, "tiny"), 1);
   EXPECT_TRUE(loads[0].empty());
+  ASSERT_EQ(loads[1].size(), 16u);
   EXPECT_NEAR(loads[1][3], 0.475, 1e-9);  // half, but no expert is in every choice
   EXPECT_NEAR(loads[1][5], 0.2625, 1e-9);
   EXPECT_EQ(loads[1][0], 0);
@@ -200,7 +201,7 @@ TEST(RoutingTarget, what_cannot_be_is_refused) {
   RoutingTrace trace{.token_ids = {1}, .layers = {}, .metadata = {}};
   trace.layers.push_back(
       {.layer = 0, .num_experts = 16, .top_k = 1, .topk_ids = {3}, .topk_weights = {1}, .margin = {1}});
-  const fs::path path = fs::path(testing::TempDir()) / "moxie_random_trace.safetensors";
+  const fs::path path = fs::path(testing::TempDir()) / "moxie_random_other_trace.safetensors";
   write_routing_trace(path, trace);
   EXPECT_THROW(expert_loads(path.string(), other, 1), Error);
 }
