@@ -2,8 +2,8 @@
 // rows x 256 k that stays in L1 while every row of x passes over it.
 //
 // Sums within a panel's blocks are integers, hence exact in any order. Per super-block, or block of 32, one f32 sum an
-// output goes on in order of k: y = fma(integers, d_w d_x, y), then what the mins take. The bits of an output do not
-// depend on the shape of the call.
+// output goes on in order of k: y = fma(what w makes of the integers, d_x, y). The bits of an output do not depend on
+// the shape of the call.
 #pragma once
 
 #include <cstdint>
@@ -38,13 +38,17 @@ inline V broadcast(const void* four_bytes) {
   return _mm512_set1_epi32(value);
 }
 
-/// sum[r][g] += the products of `num_steps` steps from `step` on; q[r]: the row's bytes from that step on.
-template <int kRows, int kSteps>
+/// sum[r][g] += the products of kSteps steps from `step` on, their bytes masked by kMask; q[r]: the row's bytes.
+template <int kMask, int kRows, int kSteps>
 [[gnu::always_inline]] inline void multiply_steps(const BlockPanel& panel, int step, const char* const (&q)[kRows],
                                                   V (&sum)[kRows][2]) {
+  const auto weights = [&](int at, int g) {
+    const V w = _mm512_load_si512(panel.values[at][16 * g]);
+    return kMask == 0xff ? w : _mm512_and_si512(w, _mm512_set1_epi8(static_cast<char>(kMask)));
+  };
 #pragma GCC unroll 8
   for (int s = 0; s < kSteps; ++s) {
-    const V w0 = _mm512_load_si512(panel.values[step + s][0]), w1 = _mm512_load_si512(panel.values[step + s][16]);
+    const V w0 = weights(step + s, 0), w1 = weights(step + s, 1);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const V x = broadcast(q[r] + 4 * s);
@@ -89,7 +93,8 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
     x[r] = reinterpret_cast<const X8Block256*>(rows.x[r]);
     total[r][0] = total[r][1] = _mm512_setzero_si512();
   }
-  for (int sub = 0; sub < kSubs; ++sub) {
+  // a sub-block whose values stand at `step`, masked
+  const auto add_sub = [&]<int kMask>(int sub, int step) __attribute__((always_inline)) {
     V sum[kRows][2];
     const char* q[kRows];
 #pragma GCC unroll 8
@@ -97,30 +102,37 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
       q[r] = reinterpret_cast<const char*>(x[r]->q) + Unpack::kSub * sub;
       sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     }
-    multiply_steps<kRows, kSteps>(panel, kSteps * sub, q, sum);
+    multiply_steps<kMask, kRows, kSteps>(panel, step, q, sum);
     const V scale0 = _mm512_load_si512(&panel.scale[sub][0]), scale1 = _mm512_load_si512(&panel.scale[sub][16]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       total[r][0] = _mm512_add_epi32(total[r][0], _mm512_mullo_epi32(sum[r][0], scale0));
       total[r][1] = _mm512_add_epi32(total[r][1], _mm512_mullo_epi32(sum[r][1], scale1));
     }
+  };
+  if constexpr (Unpack::kNibbles) {
+    for (int pair = 0; pair < kSubs / 2; ++pair) {
+      add_sub.template operator()<0x0f>(2 * pair, kSteps * pair);
+      add_sub.template operator()<0xf0>(2 * pair + 1, kSteps * pair);
+    }
+  } else {
+    for (int sub = 0; sub < kSubs; ++sub) add_sub.template operator()<0xff>(sub, kSteps * sub);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
     const __m512 dx = _mm512_set1_ps(x[r]->d);
 #pragma GCC unroll 2
     for (int g = 0; g < 2; ++g) {
-      const __m512 scale = _mm512_mul_ps(_mm512_load_ps(&panel.d[0][16 * g]), dx);
       const V mins = min_sum<Unpack>(panel, *x[r], g);
-      const __m512 before = load_y(turn, rows.y[r], g);
+      const __m512 d = _mm512_load_ps(&panel.d[0][16 * g]), before = load_y(turn, rows.y[r], g);
+      __m512 sum;
       if constexpr (Unpack::kMin) {
-        const __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[r][g]), scale, before);
-        const __m512 min_scale = _mm512_mul_ps(_mm512_load_ps(&panel.m[0][16 * g]), dx);
-        store_y(turn, rows.y[r], g, _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins), min_scale, y));
+        const __m512 min = _mm512_mul_ps(_mm512_cvtepi32_ps(mins), _mm512_load_ps(&panel.m[0][16 * g]));
+        sum = _mm512_fmsub_ps(_mm512_cvtepi32_ps(total[r][g]), d, min);
       } else {  // kOffset, exact in integers
-        const V integers = _mm512_sub_epi32(total[r][g], mins);
-        store_y(turn, rows.y[r], g, _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, before));
+        sum = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][g], mins)), d);
       }
+      store_y(turn, rows.y[r], g, _mm512_fmadd_ps(sum, dx, before));
     }
   }
 }
@@ -145,7 +157,7 @@ void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const
       q[r] = reinterpret_cast<const char*>(x[r]->q);
       sum[r][0] = sum[r][1] = _mm512_mullo_epi32(broadcast(&x[r]->sum), _mm512_set1_epi32(-Unpack::kOffset));
     }
-    multiply_steps<kRows, 8>(panel, 8 * b, q, sum);
+    multiply_steps<0xff, kRows, 8>(panel, 8 * b, q, sum);
     const __m512 d0 = _mm512_load_ps(&panel.d[b][0]), d1 = _mm512_load_ps(&panel.d[b][16]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -201,10 +213,20 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
 }
 
 inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
-inline constexpr int64_t kPrefetchBytes = 8192;     // how far ahead packed rows are asked for
+inline constexpr int64_t kAheadBytes = 8192;        // how far ahead packed rows are asked for
+
+/// Copies packed weights to L1 as one stream, at the pace of memory. What unpacks them waits for no line, and asks once
+/// more for the lines ahead: some found no buffer free.
+inline void bring(const char* from, int64_t bytes, char* to) {
+  for (int64_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(from + i + kAheadBytes, _MM_HINT_T0);
+    const __mmask64 line = bytes - i < 64 ? (1ull << (bytes - i)) - 1 : ~0ull;
+    _mm512_store_si512(to + i, _mm512_maskz_loadu_epi8(line, from + i));
+  }
+}
 
 /// The blocks of a panel where they lie; where w has fewer rows or blocks than a panel, a copy at `spare`.
-inline PlainRows panel_rows(const GemmArgs& args, int64_t n, int64_t columns, int64_t offset, int64_t bytes, bool whole,
+inline PlainRows plain_rows(const GemmArgs& args, int64_t n, int64_t columns, int64_t offset, int64_t bytes, bool whole,
                             char* spare) {
   const char* first = w_row(args, n).data + offset;
   if (columns == kPanelRows && whole) return {first, args.w.row_bytes};
@@ -222,10 +244,11 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
   const int64_t block_bytes = format_info(args.w.format).block_bytes;
   if constexpr (Unpack::kCanPack) {
     if (args.w.packed) {
-      const char* block = w_row(args, n).data + kPanelRows * block_bytes * first;
-      panel.next = block + kPrefetchBytes;
-      Unpack::group(PackedRows{block}, count, panel, 0);
-      Unpack::group(PackedRows{block + kGroupRows * block_bytes}, count, panel, 1);
+      const char* packed = w_row(args, n).data + kPanelRows * block_bytes * first;
+      bring(packed, kPanelRows * block_bytes * count, spare);
+      panel.next = packed + kAheadBytes;
+      Unpack::group(PackedRows{spare}, count, panel, 0);
+      Unpack::group(PackedRows{spare + kGroupRows * block_bytes}, count, panel, 1);
       return;
     }
   }
@@ -233,7 +256,7 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
   panel.next = w_row(args, min_of(n + kPanelRows, args.n_end - 1)).data +
                first / kPanelBlocks * (kPanelRows * args.w.row_bytes / num_panels);
   const PlainRows rows =
-      panel_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
+      plain_rows(args, n, columns, first * block_bytes, count * block_bytes, count == kPanelBlocks, spare);
   Unpack::group(rows, count, panel, 0);
   if (columns > kGroupRows) Unpack::group(PlainRows{rows.row(kGroupRows), rows.stride}, count, panel, 1);
 }

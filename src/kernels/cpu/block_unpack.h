@@ -10,21 +10,25 @@ namespace {
 // ---- super-blocks of 256: kSub elements a sub-block; x = d scale (value - kOffset) - dmin min ----
 
 /// The 6-bit scales and mins of q4_k and q5_k, and d and dmin: the first 16 bytes of a block.
-template <class Rows>
+template <bool kNibbles, class Rows>
 void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
   V head[4];
   load_four_dwords(rows, 0, head);
   const int at = kGroupRows * group;
-  _mm512_store_ps(&panel.d[0][at], low_halves(head[0]));
+  const auto store_scale = [&](int sub, V scale) {
+    if (kNibbles && sub % 2 == 0) scale = _mm512_slli_epi32(scale, 4);
+    _mm512_store_si512(&panel.scale[sub][at], scale);
+  };
+  _mm512_store_ps(&panel.d[0][at], kNibbles ? sixteenth(low_halves(head[0])) : low_halves(head[0]));
   _mm512_store_ps(&panel.m[0][at], high_halves(head[0]));
   V min[8];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
-    _mm512_store_si512(&panel.scale[j][at], dword_bits(head[1], 8 * j, 6));
+    store_scale(j, dword_bits(head[1], 8 * j, 6));
     min[j] = dword_bits(head[2], 8 * j, 6);
     const V high = _mm512_slli_epi32(dword_bits(head[1], 8 * j + 6, 2), 4);
     const V min_high = _mm512_slli_epi32(dword_bits(head[2], 8 * j + 6, 2), 4);
-    _mm512_store_si512(&panel.scale[4 + j][at], _mm512_or_si512(dword_bits(head[3], 8 * j, 4), high));
+    store_scale(4 + j, _mm512_or_si512(dword_bits(head[3], 8 * j, 4), high));
     min[4 + j] = _mm512_or_si512(dword_bits(head[3], 8 * j + 4, 4), min_high);
   }
 #pragma GCC unroll 4
@@ -35,30 +39,26 @@ void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
 
 struct UnpackQ4K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true;
+  static constexpr bool kMin = true, kCanPack = true, kNibbles = true;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
-    unpack_scales_k4(rows, panel, group);
+    unpack_scales_k4<kNibbles>(rows, panel, group);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       V q[16];
       load_dwords(rows, 16 + 64 * half, q);
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
-        const int step = 32 * half + 16 * (i / 8) + i % 8;
-        store_step(panel, step, group, nibbles(q[i]));
-        store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
-      }
+      for (int i = 0; i < 16; ++i) store_step<32>(panel, 16 * half + i, group, q[i]);  // 8 dwords: two sub-blocks
     }
   }
 };
 
 struct UnpackQ5K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true;
+  static constexpr bool kMin = true, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
-    unpack_scales_k4(rows, panel, group);
+    unpack_scales_k4<kNibbles>(rows, panel, group);
     V high[16];  // dwords 0 .. 7: bit s of byte l belongs to element l of sub-block s
     load_dwords(rows, 16, 16, high);
 #pragma GCC unroll 2
@@ -106,7 +106,7 @@ void offset_as_min(BlockPanel& panel, int group) {
 
 struct UnpackQ6K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32;
-  static constexpr bool kMin = false, kCanPack = true;
+  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scale_bytes(rows, 192, panel, group);
@@ -133,7 +133,7 @@ struct UnpackQ6K {
 
 struct UnpackQ2K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true;
+  static constexpr bool kMin = true, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -163,7 +163,7 @@ struct UnpackQ2K {
 
 struct UnpackQ3K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 4;
-  static constexpr bool kMin = false, kCanPack = true;
+  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -199,7 +199,7 @@ inline V look_up(const int8_t (&table)[16], V index) {
 
 struct UnpackIq4Xs {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 128;
-  static constexpr bool kMin = false, kCanPack = true;
+  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -304,7 +304,7 @@ PackedBlocks<kBytes> blocks_of(const PackedRows& rows, int count) {
 
 struct UnpackQ80 {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34;
-  static constexpr bool kMin = false, kCanPack = true;
+  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto blocks = blocks_of<kBytes>(rows, count);
@@ -324,7 +324,7 @@ template <bool kWithM, bool kWithHigh>
 struct UnpackQ45 {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = kWithM, kCanPack = true;
+  static constexpr bool kMin = kWithM, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto blocks = blocks_of<kBytes>(rows, count);
@@ -360,7 +360,7 @@ struct UnpackQ45 {
 template <bool kMx>
 struct UnpackTable {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = false, kCanPack = true;
+  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto& table = kMx ? kE2m1Doubled : kIq4Values;
