@@ -163,6 +163,7 @@ json::Value row_json(const BenchFacts& facts, const BenchRow& row) {
     entry.set("expected_bytes_per_token", f.expected_bytes);
     entry.set("step_ms_median", f.median_ms).set("step_ms_p99", f.p99_ms);
     entry.set("p99_over_median", f.p99_ms / f.median_ms);
+    entry.set("all_step_seconds", list_of(row.step_seconds));
   }
   if (row.tile_occupancy > 0) {
     json::Value experts;

@@ -215,14 +215,21 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
 inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
 inline constexpr int64_t kAheadBytes = 8192;        // how far ahead packed rows are asked for
 
-/// Copies packed weights to L1 as one stream, at the pace of memory. What unpacks them waits for no line, and asks once
-/// more for the lines ahead: some found no buffer free.
-inline void bring(const char* from, int64_t bytes, char* to) {
-  for (int64_t i = 0; i < bytes; i += 64) {
+/// So few that memory and unpacking count for more than the products.
+inline bool few_rows(const GemmArgs& args) {
+  return args.num_rows <= 18;
+}
+
+/// Copies packed weights to L1 as one stream, at the pace of memory; returns the copy. What unpacks it waits for no
+/// line, and asks once more for the lines ahead: some found no buffer free.
+inline const char* bring(const char* from, int64_t bytes, char* to) {
+  int64_t i = 0;
+  for (; i + 64 <= bytes; i += 64) {
     _mm_prefetch(from + i + kAheadBytes, _MM_HINT_T0);
-    const __mmask64 line = bytes - i < 64 ? (1ull << (bytes - i)) - 1 : ~0ull;
-    _mm512_store_si512(to + i, _mm512_maskz_loadu_epi8(line, from + i));
+    _mm512_store_si512(to + i, _mm512_loadu_si512(from + i));
   }
+  if (i < bytes) std::memcpy(to + i, from + i, kPackedRows);  // blocks of an odd size
+  return to;
 }
 
 /// The blocks of a panel where they lie; where w has fewer rows or blocks than a panel, a copy at `spare`.
@@ -245,10 +252,10 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
   if constexpr (Unpack::kCanPack) {
     if (args.w.packed) {
       const char* packed = w_row(args, n).data + kPanelRows * block_bytes * first;
-      bring(packed, kPanelRows * block_bytes * count, spare);
       panel.next = packed + kAheadBytes;
-      Unpack::group(PackedRows{spare}, count, panel, 0);
-      Unpack::group(PackedRows{spare + kGroupRows * block_bytes}, count, panel, 1);
+      if (few_rows(args)) packed = bring(packed, kPanelRows * block_bytes * count, spare);
+      Unpack::group(PackedRows{packed}, count, panel, 0);
+      Unpack::group(PackedRows{packed + kGroupRows * block_bytes}, count, panel, 1);
       return;
     }
   }
@@ -288,7 +295,7 @@ inline void integer_gemm(const GemmArgs& args) {
   using enum FormatId;
   switch (args.w.format) {
     case q4_k:
-      return block_gemm<UnpackQ4K>(args);
+      return few_rows(args) ? block_gemm<UnpackQ4K<true>>(args) : block_gemm<UnpackQ4K<false>>(args);
     case q5_k:
       return block_gemm<UnpackQ5K>(args);
     case q6_k:

@@ -37,9 +37,11 @@ void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
   }
 }
 
+/// kTogether: nibbles are taken apart by each tile, not by the panel: better for few rows of x. The same bits.
+template <bool kTogether>
 struct UnpackQ4K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibbles = true;
+  static constexpr bool kMin = true, kCanPack = true, kNibbles = kTogether;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scales_k4<kNibbles>(rows, panel, group);
@@ -48,7 +50,15 @@ struct UnpackQ4K {
       V q[16];
       load_dwords(rows, 16 + 64 * half, q);
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) store_step<32>(panel, 16 * half + i, group, q[i]);  // 8 dwords: two sub-blocks
+      for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
+        if constexpr (kNibbles) {
+          store_step<32>(panel, 16 * half + i, group, q[i]);
+        } else {
+          const int step = 32 * half + 16 * (i / 8) + i % 8;
+          store_step(panel, step, group, nibbles(q[i]));
+          store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
+        }
+      }
     }
   }
 };
