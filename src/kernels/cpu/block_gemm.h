@@ -253,7 +253,7 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
     if (args.w.packed) {
       const char* packed = w_row(args, n).data + kPanelRows * block_bytes * first;
       panel.next = packed + kAheadBytes;
-      if (few_rows(args)) packed = bring(packed, kPanelRows * block_bytes * count, spare);
+      packed = bring(packed, kPanelRows * block_bytes * count, spare);
       Unpack::group(PackedRows{packed}, count, panel, 0);
       Unpack::group(PackedRows{packed + kGroupRows * block_bytes}, count, panel, 1);
       return;

@@ -54,6 +54,7 @@ inline void store_step(BlockPanel& panel, int step, int group, V v) {
   for (int line = step + kSteps * group; line < 128; line += 2 * kSteps) {
     _mm_prefetch(panel.next + 64 * line, _MM_HINT_T0);
   }
+  asm volatile("" ::: "memory");  // in this order: asked for in one go, most would find no buffer
 }
 
 inline void transpose(V (&v)[16]) {
