@@ -5,6 +5,7 @@
 #include <memory>
 #include <tuple>
 
+#include "base/fnv1a.h"
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
 #include "quantize/block_pool.h"
@@ -16,12 +17,6 @@ namespace {
 
 constexpr double kEmbeddingScale = 30;
 constexpr float kCommon = 64;  // mean and deviation of the embedding where routing has a target
-
-uint64_t hash_of(std::string_view name) {  // FNV-1a
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
 
 bool is_one(std::string_view name) {
   return name.ends_with("norm.weight");
@@ -86,7 +81,7 @@ class RowMaker {
   }
 
  private:
-  Rng rng_of(const std::string& name) const { return Rng(seed_, hash_of(name)); }
+  Rng rng_of(const std::string& name) const { return Rng(seed_, fnv1a(name)); }
 
   std::shared_ptr<const BlockPool> pool(FormatId format, float mean, float sigma) {
     std::shared_ptr<const BlockPool>& made = pools_[{format, mean, sigma}];
