@@ -24,8 +24,7 @@ void write_random(const RandomFlags& flags) {
   }
   catch_stop();
   const auto start = std::chrono::steady_clock::now();
-  const RandomModel model = flags.shape.make();
-  write_random_model(model, flags.out, flags.threads);
+  const RandomModel model = flags.shape.write(flags.out, flags.threads);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const std::string& note : model.notes) say("note   " + note);
   const auto bytes = static_cast<int64_t>(std::filesystem::file_size(flags.out));

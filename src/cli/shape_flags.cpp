@@ -2,8 +2,6 @@
 
 #include <fmt/ranges.h>
 
-#include "base/machine.h"
-#include "cli/stop.h"
 #include "spec/config.h"
 #include "spec/shapes.h"
 
@@ -41,34 +39,16 @@ std::string ShapeFlags::file_name() const {
   return fmt::format("{}-{}.gguf", named ? shape : stem, format);
 }
 
-RandomModel ShapeFlags::make() const {
+RandomModel ShapeFlags::write(const fs::path& path, int threads) const {
   const auto mix = find_mix(format);
   if (!mix) {
     throw make_error(ErrorCode::usage, "--format {}: expected one of {}", printable(format),
                      fmt::join(mix_names(), ", "));
   }
-  return random_model(spec_of(shape), shape, {.mix = *mix, .seed = seed, .routing = routing});
-}
-
-void write_random_model(const RandomModel& model, const fs::path& path, int threads) {
-  const int64_t all = model.num_bytes();
-  std::error_code unknown;
-  const fs::space_info space = fs::space(fs::absolute(path).parent_path(), unknown);
-  if (!unknown && space.available < static_cast<uintmax_t>(all)) {
-    throw make_error(ErrorCode::does_not_fit, "{}: the model takes {} MB, and the disk has {} MB left", path.string(),
-                     all / 1'000'000, space.available / 1'000'000);
-  }
-  ThreadPool pool(threads > 0 ? threads : usable_threads());
-  Progress progress(fmt::format("write {}", path.filename().string()));
-  int64_t before = 0, last = 0;
-  std::string_view current;
-  write_gguf(path, model.metadata, model.tensors, pool, [&](const MadeTensor& tensor, int64_t tensor_bytes) {
-    throw_if_stopped();
-    if (tensor.name != current) before += std::exchange(last, 0);
-    current = tensor.name;
-    last = tensor_bytes;
-    progress.show(static_cast<double>(before + tensor_bytes) / static_cast<double>(all));
-  });
+  RandomModel model = random_model(spec_of(shape), shape, {.mix = *mix, .seed = seed, .routing = routing});
+  Progress progress;
+  write_random_model(model, path, threads, [&](std::string_view doing, double share) { progress.show(doing, share); });
+  return model;
 }
 
 }  // namespace moxie::cli

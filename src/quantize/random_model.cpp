@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/fnv1a.h"
+#include "base/machine.h"
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
 #include "quantize/block_pool.h"
@@ -143,7 +144,7 @@ text::GgufVocabulary numbered_vocabulary(const ModelSpec& spec, const std::strin
 
 int64_t RandomModel::num_bytes() const {
   int64_t bytes = 0;
-  for (const MadeTensor& tensor : tensors) bytes += row_bytes(tensor.format, tensor.shape.num_elems());
+  for (const MadeTensor& tensor : tensors) bytes += tensor.num_bytes();
   return bytes;
 }
 
@@ -166,6 +167,15 @@ RandomModel random_model(const ModelSpec& spec, const std::string& source, const
     model.tensors.push_back({tensor.name, format, tensor.shape, maker.rows_of(tensor, format)});
   }
   return model;
+}
+
+void write_random_model(const RandomModel& model, const std::filesystem::path& path, int threads,
+                        const WorkProgress& progress) {
+  check_room(path, model.num_bytes());
+  ThreadPool pool(threads > 0 ? threads : usable_threads());
+  write_gguf(path, model.metadata, model.tensors, pool, [&](double share) {
+    if (progress) progress("write", share);
+  });
 }
 
 }  // namespace moxie

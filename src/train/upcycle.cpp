@@ -182,7 +182,7 @@ UpcycleResult upcycle(const fs::path& dense_path, const fs::path& out, const Upc
   const std::vector<Output> outputs = plan_outputs(model.checkpoint(), dense, sparse, options.noise);
   UpcycleResult result = describe(dense, sparse, options);
   for (const Output& output : outputs) result.bytes += output.view.num_bytes();
-  directory.check_room(result.bytes);
+  check_room(out, result.bytes);
 
   std::vector<MadeTensor> tensors;
   for (const Output& output : outputs) tensors.push_back(made(output, options.seed));

@@ -29,9 +29,7 @@ constexpr const char* kTiny = R"({"model_type": "mixtral", "vocab_size": 512, "h
 
 fs::path write(const std::string& name, const char* config, const RandomModelOptions& options, int threads = 2) {
   const fs::path path = fs::path(testing::TempDir()) / ("moxie_random_" + name + ".gguf");
-  ThreadPool pool(threads);
-  const RandomModel model = random_model(parse_config(config, "tiny"), "tiny", options);
-  write_gguf(path, model.metadata, model.tensors, pool);
+  write_random_model(random_model(parse_config(config, "tiny"), "tiny", options), path, threads);
   return path;
 }
 
