@@ -11,6 +11,7 @@
 #include "model/gguf_tensors.h"
 #include "quantize/block_pool.h"
 #include "quantize/gguf_plan.h"
+#include "quantize/pack.h"
 #include "quantize/routing_target.h"
 
 namespace moxie {
@@ -164,7 +165,9 @@ RandomModel random_model(const ModelSpec& spec, const std::string& source, const
   for (const GgufRows& tensor : tensors) {
     const bool quantized = may_be_quantized(tensor.name, tensor.shape);
     const FormatId format = quantized ? mix_format(options.mix, facts, tensor.name, tensor.shape) : FormatId::f32;
-    model.tensors.push_back({tensor.name, format, tensor.shape, maker.rows_of(tensor, format)});
+    const MadeTensor plain{tensor.name, format, tensor.shape, maker.rows_of(tensor, format)};
+    const bool packs = options.pack && can_be_packed(tensor.name, tensor.shape, format);
+    model.tensors.push_back(packs ? packed(plain) : plain);
   }
   return model;
 }

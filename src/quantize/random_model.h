@@ -16,6 +16,7 @@ struct RandomModelOptions {
   Mix mix;
   uint64_t seed = 1;
   std::string routing;  // as expert_loads takes it
+  bool pack = false;    // rows packed where they can be: a file for moxie alone
 };
 
 struct RandomModel {
