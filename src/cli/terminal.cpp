@@ -47,7 +47,7 @@ std::string duration_text(double seconds) {
 Progress::Progress() : on_terminal_(stderr_is_terminal()) {}
 
 Progress::~Progress() {
-  if (shown_) fmt::print(stderr, "\r\x1b[K");
+  if (shown_) std::fputs("\r\x1b[K", stderr);  // throws nothing where the terminal has gone
 }
 
 void Progress::show(std::string_view doing, double share) {
