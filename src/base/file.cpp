@@ -134,6 +134,17 @@ void MappedFile::check_unchanged() const {
                  .hint = "The file shrank while in use; load it again."});
 }
 
+void check_room(const std::filesystem::path& path, int64_t bytes) {
+  std::error_code unknown;
+  std::filesystem::path at = std::filesystem::absolute(path);
+  while (!std::filesystem::exists(at, unknown) && at.has_relative_path()) at = at.parent_path();
+  const std::filesystem::space_info space = std::filesystem::space(at, unknown);
+  if (unknown || space.available >= static_cast<uintmax_t>(bytes)) return;
+  throw make_error(ErrorCode::does_not_fit,
+                   "{}: expected room for {:.1f} MB on the disk, got {:.1f} MB. Free some, or write to another disk.",
+                   path.string(), static_cast<double>(bytes) / 1e6, static_cast<double>(space.available) / 1e6);
+}
+
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   // A killed process leaves its temporary, and in a container the next one has its number.
   constexpr int kMostLeftovers = 1000;

@@ -43,9 +43,12 @@ class MappedFile {
   int fd_ = -1;
 };
 
-/// Writes a file so that it appears whole or not at all: a temporary beside it, fsync, rename, fsync of the directory.
-/// commit() makes it appear; without it the destructor removes the temporary. Throws Error{runtime} with path and
-/// cause.
+/// Throws Error{does_not_fit} if the disk on which `path` lies, or will, has fewer than `bytes` left.
+void check_room(const std::filesystem::path& path, int64_t bytes);
+
+/// Writes a file so that it appears whole or not at all: a temporary beside it, whose name no other writer has, fsync,
+/// rename, fsync of the directory. commit() makes it appear; without it the destructor removes the temporary. Throws
+/// Error{runtime} with path and cause.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -56,6 +59,11 @@ class AtomicFile {
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void commit();
+
+  /// Where the file appears.
+  const std::filesystem::path& path() const { return path_; }
+  /// Where it can be read until commit().
+  const std::filesystem::path& temporary() const { return temporary_; }
 
  private:
   std::filesystem::path path_;

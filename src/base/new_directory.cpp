@@ -48,14 +48,6 @@ NewDirectory::~NewDirectory() {
   if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
 }
 
-void NewDirectory::check_room(int64_t bytes) const {
-  std::error_code error;
-  const fs::space_info space = fs::space(temporary_, error);
-  if (error || space.available >= static_cast<uintmax_t>(bytes)) return;
-  throw make_error(ErrorCode::does_not_fit, "{}: the model takes {:.1f} GB, the disk has {:.1f} GB left",
-                   path_.string(), static_cast<double>(bytes) / 1e9, static_cast<double>(space.available) / 1e9);
-}
-
 void NewDirectory::commit() {
   sync_directory(temporary_);
   std::error_code error;

@@ -22,9 +22,6 @@ class NewDirectory {
   /// Where to write; until commit().
   const std::filesystem::path& path() const { return temporary_; }
 
-  /// Throws Error{does_not_fit} if the disk has fewer than `bytes` left.
-  void check_room(int64_t bytes) const;
-
   /// Throws Error{runtime}, also if something but an empty directory has taken the name meanwhile.
   void commit();
 

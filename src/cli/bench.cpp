@@ -89,7 +89,7 @@ void bench(BenchFlags& flags) {
   flags.options.between = throw_if_stopped;
   const Workshop workshop;
   const std::filesystem::path file = workshop.path() / flags.shape.file_name();
-  write_random_model(flags.shape.make(), file, 0);
+  flags.shape.write(file, 0);
   bench_model(flags, file);
 }
 

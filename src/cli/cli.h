@@ -5,8 +5,10 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 
@@ -38,19 +40,27 @@ void print_json(const json::Value& value);
 /// A line for people on stderr.
 void say(const std::string& line);
 
-/// How far long work has come: a bar on a terminal, else a line every 10%. On stderr.
+/// "1h02m", "12m", "34s".
+std::string duration_text(double seconds);
+
+/// How far long work has come and how long it will take: a bar on a terminal, else a line every 10%, and none for what
+/// is done in a second. On stderr.
 class Progress {
  public:
-  explicit Progress(std::string what);
+  Progress();
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  void show(double share);
+  /// `doing`: a word; another one begins anew. Throws Interrupted if a stop came (catch_stop): who works cleans up.
+  void show(std::string_view doing, double share);
 
  private:
-  std::string what_;
+  using Clock = std::chrono::steady_clock;
   bool on_terminal_;
-  int shown_ = -1;
+  bool shown_ = false;  // a bar stands there
+  std::string doing_;
+  Clock::time_point start_;
+  int percent_ = 0;
 };
 
 /// Thrown when a signal ended the work and all that was done has been printed: exit code 128 + the signal.

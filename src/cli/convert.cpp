@@ -45,52 +45,6 @@ FormatOverride read_override(const std::string& text) {
   return {std::move(pattern), *format};
 }
 
-/// What is being written, how fast, and how long it will take: a line that is written over on a terminal, else one
-/// every ten percent, and none for what is done in a second.
-class Reporter {
- public:
-  ~Reporter() {
-    if (on_terminal_ && shown_) fmt::print(stderr, "\r{:<79}\r", "");
-  }
-  void show(const ConvertProgress& at) {
-    if (at.doing != doing_) {
-      doing_ = at.doing;
-      start_ = Clock::now();
-      last_ = start_;
-      tenth_ = 0;
-    }
-    const auto now = Clock::now();
-    const int64_t tenth = at.all_bytes == 0 ? 10 : at.done_bytes * 10 / at.all_bytes;
-    const bool due =
-        now - last_ > std::chrono::milliseconds(on_terminal_ ? 100 : 1000) && (on_terminal_ || tenth > tenth_);
-    if (!due) return;
-    last_ = now;
-    tenth_ = tenth;
-    shown_ = true;
-    const double seconds = std::chrono::duration<double>(now - start_).count();
-    const double rate = static_cast<double>(at.done_bytes) / std::max(seconds, 1e-3);
-    const double left = static_cast<double>(at.all_bytes - at.done_bytes) / std::max(rate, 1.0);
-    const std::string line = fmt::format("{:<6} {:>3}%  {:.1f} of {:.1f} MB  {:.0f} MB/s  {:.0f} s left  {}", at.doing,
-                                         at.all_bytes == 0 ? 100 : at.done_bytes * 100 / at.all_bytes,
-                                         static_cast<double>(at.done_bytes) / 1e6,
-                                         static_cast<double>(at.all_bytes) / 1e6, rate / 1e6, left, at.tensor);
-    if (on_terminal_) {
-      fmt::print(stderr, "\r{:<79.79}", line);
-      std::fflush(stderr);
-    } else {
-      say(line);
-    }
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  bool on_terminal_ = stderr_is_terminal();
-  bool shown_ = false;
-  std::string doing_;
-  Clock::time_point start_, last_;
-  int64_t tenth_ = 0;
-};
-
 double bits_a_weight(int64_t bytes, int64_t elems) {
   return elems == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(elems);
 }
@@ -195,11 +149,9 @@ void run_to_hf(const ConvertFlags& flags) {
   const auto start = std::chrono::steady_clock::now();
   HfExportResult result;
   {
-    Progress progress("convert");
-    result = export_hf(ModelSource::open(find_model(flags.model)), flags.out, {.format = format}, [&](double share) {
-      throw_if_stopped();
-      progress.show(share);
-    });
+    Progress progress;
+    result = export_hf(ModelSource::open(find_model(flags.model)), flags.out, {.format = format},
+                       [&](std::string_view doing, double share) { progress.show(doing, share); });
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const std::string& note : result.notices) say("note   " + note);
@@ -216,11 +168,9 @@ void run_to_gguf(ConvertFlags& flags) {
   flags.options.check_logits = !flags.no_check;
   ConvertReport report;
   {
-    Reporter reporter;
-    report = convert_to_gguf(find_model(flags.model), flags.out, flags.options, [&](const ConvertProgress& at) {
-      throw_if_stopped();  // the writer cleans up
-      reporter.show(at);
-    });
+    Progress progress;
+    report = convert_to_gguf(find_model(flags.model), flags.out, flags.options,
+                             [&](std::string_view doing, double share) { progress.show(doing, share); });
   }
   for (const std::string& note : report.notes) say("note   " + note);
   if (flags.as_json) return print_json(as_json(flags, report));

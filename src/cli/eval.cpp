@@ -34,8 +34,8 @@ void evaluate_text(const EvalFlags& flags) {
   const auto start = std::chrono::steady_clock::now();
   EvalResult result;
   {
-    Progress progress("eval  ");
-    result = evaluate(loaded.engine(), ids, options, [&](double share) { progress.show(share); });
+    Progress progress;
+    result = evaluate(loaded.engine(), ids, options, [&](double share) { progress.show("eval", share); });
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   int64_t bytes = 0;
@@ -93,12 +93,12 @@ void write_logits(const EvalFlags& flags) {
   const int64_t vocab_size = loaded.spec().vocab_size;
   const std::vector<int32_t> ids = read_ids(tensor->view, flags.ids, vocab_size);
   const auto [logits, data] = Tensor::zeros_f32({batch, length, vocab_size});
-  Progress progress("eval  ");
+  Progress progress;
   for (int64_t b = 0; b < batch; ++b) {
     all_logits(loaded.engine(),
                std::span<const int32_t>(ids).subspan(static_cast<size_t>(b * length), static_cast<size_t>(length)),
                data + b * length * vocab_size);
-    progress.show(static_cast<double>(b + 1) / static_cast<double>(batch));
+    progress.show("eval", static_cast<double>(b + 1) / static_cast<double>(batch));
   }
   const NamedView named{"logits", logits.view};
   write_safetensors(flags.logits, {&named, 1});

@@ -57,6 +57,7 @@ void add_weights(const ModelSource& source, bool strict, Inspection& result) {
   for (const TensorEntry& entry : checkpoint.entries()) {
     const View& view = entry.tensor.view;
     files.bytes_by_format[std::string(format_name(view.format))] += view.num_bytes();
+    if (view.packed) files.packed_bytes += view.num_bytes();
   }
   result.files = std::move(files);
 }
@@ -245,6 +246,8 @@ void print_text(const Inspection& in) {
       formats += fmt::format("{}{} {}", formats.empty() ? "" : ", ", si(static_cast<double>(bytes), "B"), format);
     }
     line("files", fmt::format("{} bytes in {} tensors: {}", in.files->bytes, in.files->tensors, formats));
+    const auto packed = static_cast<double>(in.files->packed_bytes);
+    if (packed > 0) line("", fmt::format("rows are packed in {} of them: a file for moxie alone", si(packed, "B")));
   }
   for (const std::string& notice : spec.notices) line("note", notice);
   if (in.training) {

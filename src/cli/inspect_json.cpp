@@ -60,7 +60,7 @@ json::Value files_to_json(const std::optional<WeightFiles>& files) {
   json::Value out, formats;
   for (const auto& [format, bytes] : files->bytes_by_format) formats.set(format, bytes);
   out.set("bytes", files->bytes).set("tensors", files->tensors).set("bytes_by_format", std::move(formats));
-  return out;
+  return out.set("packed_bytes", files->packed_bytes);
 }
 
 json::Value costs_to_json(const Inspection& in) {

@@ -22,6 +22,7 @@ struct LayerRun {
 struct WeightFiles {
   int64_t bytes = 0;
   int64_t tensors = 0;
+  int64_t packed_bytes = 0;  // of tensors whose rows are packed (.moxie)
   std::map<std::string, int64_t> bytes_by_format;
 };
 

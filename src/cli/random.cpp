@@ -1,4 +1,4 @@
-// moxie random: a model of random weights at a real shape, as a GGUF file.
+// moxie random: a model of random weights at a real shape, as a GGUF file, packed if asked to.
 #include <chrono>
 
 #include "cli/shape_flags.h"
@@ -24,8 +24,7 @@ void write_random(const RandomFlags& flags) {
   }
   catch_stop();
   const auto start = std::chrono::steady_clock::now();
-  const RandomModel model = flags.shape.make();
-  write_random_model(model, flags.out, flags.threads);
+  const RandomModel model = flags.shape.write(flags.out, flags.threads);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const std::string& note : model.notes) say("note   " + note);
   const auto bytes = static_cast<int64_t>(std::filesystem::file_size(flags.out));
@@ -47,7 +46,7 @@ void add_random(CLI::App& app) {
   auto flags = std::make_shared<RandomFlags>();
   flags->shape.declare(*verb);
   verb->get_option("--shape")->required();
-  verb->add_option("out", flags->out, "File to write (GGUF)")->required();
+  verb->add_option("out", flags->out, "File to write (GGUF); with packed rows if it ends in .moxie")->required();
   verb->add_option("-t,--threads", flags->threads, "Threads (default: as many as this process may use)")
       ->envname("MOXIE_THREADS")
       ->check(CLI::Range(1, 1024));

@@ -67,13 +67,13 @@ RoutingTrace trace_text(LoadedModel& loaded, const std::vector<int32_t>& ids, co
   TraceSink sink(loaded.spec());
   loaded.engine().set_routing_sink(&sink);
   loaded.engine().route_every_row(true);
-  Progress progress("route ");
+  Progress progress;
   const auto total = static_cast<int64_t>(ids.size());
   for (int64_t begin = 0; begin < total; begin += loaded.model().max_context()) {
     const int64_t end = std::min(total, begin + loaded.model().max_context());
     Sequence sequence(loaded.engine(), std::vector<int32_t>(ids.begin() + begin, ids.begin() + end));
     loaded.engine().prefill(sequence);
-    progress.show(static_cast<double>(end) / static_cast<double>(total));
+    progress.show("route", static_cast<double>(end) / static_cast<double>(total));
   }
   loaded.engine().set_routing_sink(nullptr);
   sink.trace.token_ids = ids;

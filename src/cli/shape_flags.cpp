@@ -2,8 +2,6 @@
 
 #include <fmt/ranges.h>
 
-#include "base/machine.h"
-#include "cli/stop.h"
 #include "spec/config.h"
 #include "spec/shapes.h"
 
@@ -27,6 +25,9 @@ void ShapeFlags::declare(CLI::App& verb) {
   verb.add_option("--format", format, fmt::format("Formats of the tensors: {}", fmt::join(mix_names(), ", ")))
       ->needs("--shape")
       ->capture_default_str();
+  verb.add_option("--to", to, "gguf (default), or moxie: the same with packed rows, for moxie alone")
+      ->check(CLI::IsMember({"gguf", "moxie"}))
+      ->needs("--shape");
   verb.add_option("--routing", routing,
                   "How tokens should spread over experts: uniform, zipf:S, or a routing trace of a model with these "
                   "experts (default: as random routers spread them)")
@@ -38,37 +39,21 @@ std::string ShapeFlags::file_name() const {
   const bool named = find_shape(shape).has_value();
   const fs::path path = fs::absolute(shape).lexically_normal();
   const std::string stem = path.filename() == "config.json" ? path.parent_path().filename() : path.stem();
-  return fmt::format("{}-{}.gguf", named ? shape : stem, format);
+  return fmt::format("{}-{}.{}", named ? shape : stem, format, to.empty() ? "gguf" : to);
 }
 
-RandomModel ShapeFlags::make() const {
+RandomModel ShapeFlags::write(const fs::path& path, int threads) const {
   const auto mix = find_mix(format);
   if (!mix) {
     throw make_error(ErrorCode::usage, "--format {}: expected one of {}", printable(format),
                      fmt::join(mix_names(), ", "));
   }
-  return random_model(spec_of(shape), shape, {.mix = *mix, .seed = seed, .routing = routing});
-}
-
-void write_random_model(const RandomModel& model, const fs::path& path, int threads) {
-  const int64_t all = model.num_bytes();
-  std::error_code unknown;
-  const fs::space_info space = fs::space(fs::absolute(path).parent_path(), unknown);
-  if (!unknown && space.available < static_cast<uintmax_t>(all)) {
-    throw make_error(ErrorCode::does_not_fit, "{}: the model takes {} MB, and the disk has {} MB left", path.string(),
-                     all / 1'000'000, space.available / 1'000'000);
-  }
-  ThreadPool pool(threads > 0 ? threads : usable_threads());
-  Progress progress(fmt::format("write {}", path.filename().string()));
-  int64_t before = 0, last = 0;
-  std::string_view current;
-  write_gguf(path, model.metadata, model.tensors, pool, [&](const MadeTensor& tensor, int64_t tensor_bytes) {
-    throw_if_stopped();
-    if (tensor.name != current) before += std::exchange(last, 0);
-    current = tensor.name;
-    last = tensor_bytes;
-    progress.show(static_cast<double>(before + tensor_bytes) / static_cast<double>(all));
-  });
+  const bool pack = to.empty() ? path.extension() == ".moxie" : to == "moxie";
+  RandomModel model =
+      random_model(spec_of(shape), shape, {.mix = *mix, .seed = seed, .routing = routing, .pack = pack});
+  Progress progress;
+  write_random_model(model, path, threads, [&](std::string_view doing, double share) { progress.show(doing, share); });
+  return model;
 }
 
 }  // namespace moxie::cli

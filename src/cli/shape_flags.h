@@ -10,22 +10,19 @@
 namespace moxie::cli {
 
 struct ShapeFlags {
-  std::string shape, format = "q4_k_m", routing;
+  std::string shape, format = "q4_k_m", to, routing;
   uint64_t seed = 1;
 
-  /// Declares --shape, --format, --routing and --seed.
+  /// Declares --shape, --format, --to, --routing and --seed.
   void declare(CLI::App& verb);
 
   /// "qwen3-30b-a3b-q4_k_m.gguf".
   std::string file_name() const;
 
-  /// Throws Error{usage} for a shape that is neither a name nor a file, an unknown format or routing, Error{invalid} as
-  /// load_config and random_model do.
-  RandomModel make() const;
+  /// Makes the model and writes it with a progress bar; without --to, rows are packed if the path ends in .moxie. A
+  /// stop that was caught (catch_stop) ends it, and leaves nothing. Throws Error{usage} for a shape that is neither a
+  /// name nor a file, an unknown format or routing, and what load_config, random_model and write_random_model throw.
+  RandomModel write(const std::filesystem::path& path, int threads) const;
 };
-
-/// Writes a model with a progress bar; a stop that was caught (catch_stop) ends it, and leaves nothing. Throws
-/// Error{does_not_fit} beforehand if the disk has too little room, Error{runtime} if it fails.
-void write_random_model(const RandomModel& model, const std::filesystem::path& path, int threads);
 
 }  // namespace moxie::cli

@@ -22,6 +22,9 @@ void catch_stop() {
   struct sigaction action {};
   action.sa_handler = on_stop;
   for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+  struct sigaction before {};
+  ::sigaction(SIGHUP, nullptr, &before);
+  if (before.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);  // nohup goes on
 }
 
 void throw_if_stopped() {

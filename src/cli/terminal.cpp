@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cli/cli.h"
+#include "cli/stop.h"
 
 namespace moxie::cli {
 
@@ -36,25 +37,42 @@ void say(const std::string& line) {
   fmt::print(stderr, "{}\n", line);
 }
 
-Progress::Progress(std::string what) : what_(std::move(what)), on_terminal_(stderr_is_terminal()) {}
-
-Progress::~Progress() {
-  if (on_terminal_ && shown_ >= 0) fmt::print(stderr, "\r{:<60}\r", "");
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole < 100) return fmt::format("{}s", whole);
+  if (whole < 100 * 60) return fmt::format("{}m", (whole + 30) / 60);
+  return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
 }
 
-void Progress::show(double share) {
-  const int percent = static_cast<int>(share * 100);
-  if (on_terminal_ && percent != shown_) {
-    constexpr int kWidth = 30;
-    const auto filled = static_cast<size_t>(share * kWidth);
-    fmt::print(stderr, "\r{} [{}{}] {:3}%", what_, std::string(filled, '#'), std::string(kWidth - filled, '.'),
-               percent);
-    std::fflush(stderr);
-    shown_ = percent;
-  } else if (!on_terminal_ && percent / 10 > shown_ / 10) {
-    if (percent < 100) fmt::print(stderr, "{} {}%\n", what_, percent);
-    shown_ = percent;
+Progress::Progress() : on_terminal_(stderr_is_terminal()) {}
+
+Progress::~Progress() {
+  if (shown_) std::fputs("\r\x1b[K", stderr);  // throws nothing where the terminal has gone
+}
+
+void Progress::show(std::string_view doing, double share) {
+  throw_if_stopped();
+  const bool anew = doing != doing_;
+  if (anew) {
+    doing_ = doing;
+    start_ = Clock::now();
+    percent_ = 0;
   }
+  const int percent = static_cast<int>(share * 100);
+  const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+  const bool slow = seconds >= 1;
+  const bool due = on_terminal_ ? anew || percent != percent_ : slow && percent < 100 && percent / 10 > percent_ / 10;
+  if (!due) return;
+  percent_ = percent;
+  std::string state = fmt::format("{:3}%", percent);
+  if (slow && percent > 0) state += fmt::format("  {} left", duration_text(seconds / share * (1 - share)));
+  if (!on_terminal_) return say(fmt::format("{:<6} {}", doing, state));
+  constexpr int kWidth = 30;
+  const auto filled = static_cast<size_t>(share * kWidth);
+  fmt::print(stderr, "\r\x1b[K{:<6} [{}{}] {}", doing, std::string(filled, '#'), std::string(kWidth - filled, '.'),
+             state);
+  std::fflush(stderr);
+  shown_ = true;
 }
 
 }  // namespace moxie::cli

@@ -97,11 +97,11 @@ void train(const TrainFlags& flags) {
 
   Clock::time_point begin = Clock::now();
   {
-    Progress progress("count ");
+    Progress progress;
     uint64_t done = 0;
     for (const auto& text : texts) {
       words.add(text->bytes(), [&](uint64_t bytes) {
-        progress.show(static_cast<double>(done + bytes) / static_cast<double>(summary.bytes));
+        progress.show("count", static_cast<double>(done + bytes) / static_cast<double>(summary.bytes));
       });
       done += text->bytes().size();
     }
@@ -109,8 +109,8 @@ void train(const TrainFlags& flags) {
   summary.count_seconds = seconds_since(begin);
   begin = Clock::now();
   const text::TrainedBpe trained = [&] {
-    Progress progress("merge ");
-    return text::train_bpe(words, flags.training, [&](double share) { progress.show(share); });
+    Progress progress;
+    return text::train_bpe(words, flags.training, [&](double share) { progress.show("merge", share); });
   }();
   summary.merge_seconds = seconds_since(begin);
   write_tokenizer(trained, flags.out);

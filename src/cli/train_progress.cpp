@@ -39,13 +39,6 @@ std::string line_of(const StepReport& report, double eta) {
 
 }  // namespace
 
-std::string duration_text(double seconds) {
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
-  if (whole < 100) return fmt::format("{}s", whole);
-  if (whole < 100 * 60) return fmt::format("{}m", (whole + 30) / 60);
-  return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
-}
-
 TrainProgress::TrainProgress(bool quiet) : quiet_(quiet), on_terminal_(stderr_is_terminal()) {}
 
 TrainProgress::~TrainProgress() {

@@ -27,7 +27,4 @@ class TrainProgress : public TrainObserver {
   int64_t first_step_ = 0;
 };
 
-/// "1h02m", "12m", "34s".
-std::string duration_text(double seconds);
-
 }  // namespace moxie::cli

@@ -15,12 +15,12 @@ struct UpcycleFlags {
 void run_upcycle(const UpcycleFlags& flags) {
   UpcycleResult result;
   {
-    Progress progress("upcycle");
+    Progress progress;
     const std::filesystem::path dense = find_model(flags.dense);
     if (!std::filesystem::is_directory(dense)) {
       throw invalid({.where = dense.string(), .expected = "a model directory, to copy from", .got = "a GGUF file"});
     }
-    result = upcycle(dense, flags.out, flags.options, [&](double share) { progress.show(share); });
+    result = upcycle(dense, flags.out, flags.options, [&](double share) { progress.show("write", share); });
   }
   for (const std::string& notice : result.notices) say("note   " + notice);
   if (flags.as_json) {

@@ -1,34 +1,38 @@
 #include "model/gguf_metadata.h"
 
-namespace moxie {
+#include <type_traits>
 
-void put_architecture(const GgufExport& made, GgufMetadata& metadata) {
-  for (const GgufKey& key : made.keys) {
-    std::visit(
-        [&](const auto& value) {
-          using T = std::decay_t<decltype(value)>;
-          if constexpr (std::is_same_v<T, std::string>) {
-            metadata.set_string(key.name, value);
-          } else {
-            metadata.set<T>(key.name, value);
-          }
-        },
-        key.value);
+namespace moxie {
+namespace {
+
+template <typename T>
+void put(const std::string& name, const T& value, GgufMetadata& metadata) {
+  if constexpr (std::is_convertible_v<T, std::string_view>) {
+    metadata.set_string(name, value);
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    metadata.set<T>(name, value);
+  } else if constexpr (std::is_same_v<T, std::span<const std::string>>) {
+    metadata.set_strings(name, value);
+  } else {
+    metadata.set_array<typename T::value_type>(name, value);
   }
 }
 
-void put_vocabulary(const text::GgufVocabulary& vocabulary, GgufMetadata& metadata) {
-  metadata.set_string("tokenizer.ggml.model", vocabulary.model);
-  metadata.set_string("tokenizer.ggml.pre", vocabulary.pre);
-  metadata.set_strings("tokenizer.ggml.tokens", vocabulary.tokens);
-  if (!vocabulary.scores.empty()) metadata.set_array<float>("tokenizer.ggml.scores", vocabulary.scores);
-  metadata.set_array<int32_t>("tokenizer.ggml.token_type", vocabulary.types);
-  if (vocabulary.model == "gpt2") metadata.set_strings("tokenizer.ggml.merges", vocabulary.merges);
-  for (const auto& [key, id] : vocabulary.ids) {
-    metadata.set<uint32_t>("tokenizer.ggml." + key, static_cast<uint32_t>(id));
+template <typename Key>
+void put_all(const std::vector<Key>& keys, GgufMetadata& metadata) {
+  for (const Key& key : keys) {
+    std::visit([&](const auto& value) { put(key.name, value, metadata); }, key.value);
   }
-  for (const auto& [key, value] : vocabulary.flags) metadata.set<bool>("tokenizer.ggml." + key, value);
-  if (!vocabulary.chat_template.empty()) metadata.set_string("tokenizer.chat_template", vocabulary.chat_template);
+}
+
+}  // namespace
+
+void put_architecture(const GgufExport& made, GgufMetadata& metadata) {
+  put_all(made.keys, metadata);
+}
+
+void put_vocabulary(const text::GgufVocabulary& vocabulary, GgufMetadata& metadata) {
+  put_all(vocabulary.keys(), metadata);
 }
 
 }  // namespace moxie

@@ -7,16 +7,11 @@
 namespace moxie {
 
 KvCache::KvCache(const ModelSpec& spec, int64_t num_pages, FormatId format)
-    : format_(format), num_layers_(spec.num_layers), num_pages_(num_pages) {
+    : format_(format), num_layers_(spec.num_layers), kept_(spec.attention.kv_shape()), num_pages_(num_pages) {
   MOXIE_CHECK(is_kv_format(format));
-  const AttentionSpec& attention = spec.attention;
-  const bool latent = attention.kind == AttentionKind::mla;
-  num_heads_ = latent ? 1 : attention.num_kv_heads;
-  k_dim_ = latent ? attention.kv_lora_rank + attention.qk_rope_head_dim : attention.head_dim;
-  v_dim_ = latent ? attention.kv_lora_rank : attention.v_head_dim;
-  k_bytes_ = key_part_bytes(format, k_dim_);
-  v_bytes_ = latent ? 0 : value_part_bytes(format, v_dim_);
-  layer_bytes_ = num_heads_ * (k_bytes_ + v_bytes_);
+  k_bytes_ = key_part_bytes(format, kept_.k_dim);
+  v_bytes_ = kept_.latent ? 0 : value_part_bytes(format, kept_.v_dim);
+  layer_bytes_ = kept_.num_heads * (k_bytes_ + v_bytes_);
   // Pages come from flags and configs: their number may be anything.
   void* memory = MAP_FAILED;
   if (num_pages <= INT32_MAX &&

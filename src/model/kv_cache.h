@@ -32,20 +32,21 @@ class KvCache {
 
   /// A KV head's part of keys, or of values, in a page. Values lie before keys, so that 64 bytes behind them are there.
   char* keys(int64_t layer, int32_t page, int64_t head) const {
-    return data_ + (page * num_layers_ + layer) * layer_bytes_ + num_heads_ * v_bytes_ + head * k_bytes_;
+    return data_ + (page * num_layers_ + layer) * layer_bytes_ + kept_.num_heads * v_bytes_ + head * k_bytes_;
   }
   char* values(int64_t layer, int32_t page, int64_t head) const {
     return data_ + (page * num_layers_ + layer) * layer_bytes_ + head * v_bytes_;
   }
   /// Whether there are no parts of values: they are the start of the keys.
-  bool latent() const { return v_bytes_ == 0; }
-  int64_t num_heads() const { return num_heads_; }
-  int64_t k_dim() const { return k_dim_; }
-  int64_t v_dim() const { return v_dim_; }
+  bool latent() const { return kept_.latent; }
+  int64_t num_heads() const { return kept_.num_heads; }
+  int64_t k_dim() const { return kept_.k_dim; }
+  int64_t v_dim() const { return kept_.v_dim; }
 
  private:
   FormatId format_;
-  int64_t num_layers_, num_heads_, k_dim_, v_dim_;
+  int64_t num_layers_;
+  KvShape kept_;
   int64_t k_bytes_, v_bytes_, layer_bytes_, num_pages_;
   size_t bytes_ = 0;
   char* data_ = nullptr;

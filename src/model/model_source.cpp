@@ -22,13 +22,18 @@ bool is_later_part(const std::string& name) {
   return tail[0] == '-' && tail.substr(6, 4) == "-of-" && tail.substr(1, 5) != "00001";
 }
 
+// .moxie: with packed rows.
+bool has_gguf_name(const fs::path& file) {
+  return file.extension() == ".gguf" || file.extension() == ".moxie";
+}
+
 // The GGUF model in a directory without a config.json.
 std::optional<fs::path> only_gguf(const fs::path& directory) {
   std::vector<fs::path> found;
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
     const fs::path& file = entry.path();
-    if (file.extension() == ".gguf" && !is_later_part(file.filename().string())) found.push_back(file);
+    if (has_gguf_name(file) && !is_later_part(file.filename().string())) found.push_back(file);
   }
   if (found.size() < 2) return found.empty() ? std::nullopt : std::optional(found.front());
   std::sort(found.begin(), found.end());
@@ -41,7 +46,7 @@ std::optional<fs::path> only_gguf(const fs::path& directory) {
 }  // namespace
 
 bool is_gguf_file(const fs::path& file) {
-  if (file.extension() == ".gguf") return true;
+  if (has_gguf_name(file)) return true;
   std::error_code failed;
   if (!fs::is_regular_file(file, failed)) return false;  // a pipe would keep us waiting
   char magic[4] = {};

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/fnv1a.h"
 #include "base/rng.h"
 #include "kernels/kernels.h"
 #include "model/parameter_slots.h"
@@ -56,13 +57,6 @@ void copy_matrix(const View& from, const View& to) {
   for (int64_t row = 0; row < from.num_rows(); ++row) {
     decode_row(kernels, from, row, out + row * columns);
   }
-}
-
-// FNV-1a.
-uint64_t hash_of(std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
 }
 
 }  // namespace
@@ -143,7 +137,7 @@ void initialise(Parameters& parameters, uint64_t seed, float std, float router_s
     float scale = parameter.kind == ParameterKind::router ? router_std : std;
     if (slots[i].ends_branch) scale *= branch;
     if (parameter.training_only) scale = 0;
-    const Rng rng(seed, hash_of(parameter.name));
+    const Rng rng(seed, fnv1a(parameter.name));
     for (int64_t j = 0; j < size; ++j) values[j] = scale * rng.normal(static_cast<uint64_t>(j));
   }
 }

@@ -149,12 +149,9 @@ PartCounts part_bytes(const ModelSpec& spec, const PartFormats& formats) {
 }
 
 int64_t kv_bytes_per_layer(const AttentionSpec& attention, FormatId kv_format) {
-  if (attention.kind == AttentionKind::mla) {
-    return key_part_bytes(kv_format, attention.kv_lora_rank + attention.qk_rope_head_dim) / kKeyBlock;
-  }
-  return attention.num_kv_heads *
-         (key_part_bytes(kv_format, attention.head_dim) + value_part_bytes(kv_format, attention.v_head_dim)) /
-         kKeyBlock;
+  const KvShape kept = attention.kv_shape();
+  const int64_t value_bytes = kept.latent ? 0 : value_part_bytes(kv_format, kept.v_dim);
+  return kept.num_heads * (key_part_bytes(kv_format, kept.k_dim) + value_bytes) / kKeyBlock;
 }
 
 int64_t kv_bytes_per_token(const ModelSpec& spec, FormatId kv_format) {

@@ -1,7 +1,5 @@
 #include "quantize/convert.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 
@@ -49,33 +47,10 @@ bool fit_in_memory(const GgufPlan& plan, int64_t written) {
   return !memory || bytes < *memory;
 }
 
-/// A file that goes away again unless it was kept.
-class Draft {
- public:
-  explicit Draft(fs::path path) : path_(std::move(path)) {}
-  ~Draft() {
-    std::error_code ignored;
-    if (!kept_) fs::remove(path_, ignored);
-  }
-  Draft(const Draft&) = delete;
-  Draft& operator=(const Draft&) = delete;
-  const fs::path& path() const { return path_; }
-  void become(const fs::path& path) {
-    std::error_code error;
-    fs::rename(path_, path, error);
-    if (error) throw make_error(ErrorCode::runtime, "rename to {}: {}", path.string(), error.message());
-    kept_ = true;
-  }
-
- private:
-  fs::path path_;
-  bool kept_ = false;
-};
-
 }  // namespace
 
 ConvertReport convert_to_gguf(const fs::path& model, const fs::path& out, const ConvertOptions& options,
-                              const std::function<void(const ConvertProgress&)>& progress) {
+                              const WorkProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   std::error_code ignored;
   if (fs::is_directory(out, ignored)) throw make_error(ErrorCode::usage, "{} is a directory", out.string());
@@ -84,35 +59,26 @@ ConvertReport convert_to_gguf(const fs::path& model, const fs::path& out, const 
   }
   ThreadPool pool(options.threads > 0 ? options.threads : usable_threads());
   const GgufPlan plan = plan_gguf(model, options.plan);
-  const int64_t all = plan.num_bytes();
-  const auto tell = [&](std::string_view doing, std::string_view tensor, int64_t done) {
-    if (progress) progress({doing, tensor, done, all});
+  const auto tell = [&](std::string_view doing, double share) {
+    if (progress) progress(doing, share);
   };
 
-  // Checked under another name first: what the user finds has passed.
-  Draft draft(fs::path(fmt::format("{}.unchecked.{}", out.string(), ::getpid())));
-  int64_t before = 0;
-  std::string_view current;
-  int64_t current_bytes = 0;
-  write_gguf(draft.path(), plan.metadata, to_write(plan.tensors), pool,
-             [&](const MadeTensor& tensor, int64_t tensor_bytes) {
-               if (tensor.name != current) before += current_bytes;
-               current = tensor.name;
-               current_bytes = tensor_bytes;
-               tell("write", tensor.name, before + tensor_bytes);
-             });
+  check_room(out, plan.num_bytes());
+  AtomicFile file(out);
+  write_gguf(file, plan.metadata, to_write(plan.tensors), pool, [&](double share) { tell("write", share); });
   ConvertReport report{.elems = plan.num_elems(), .tensors = static_cast<int64_t>(plan.tensors.size())};
   report.notes = plan.notes;
-  add_errors(plan, check_gguf(draft.path(), plan, pool, [&](int64_t done) { tell("check", "", done); }), report);
-  report.bytes = static_cast<int64_t>(fs::file_size(draft.path()));
+  // Checked before it has its name: what the user finds has passed.
+  add_errors(plan, check_gguf(file.temporary(), plan, pool, [&](double share) { tell("check", share); }), report);
+  report.bytes = static_cast<int64_t>(fs::file_size(file.temporary()));
   if (options.check_logits && fit_in_memory(plan, report.bytes)) {
-    tell("logits", "", 0);
-    report.logits = check_logits(model, draft.path(), pool);
+    tell("logits", 0);
+    report.logits = check_logits(model, file.temporary(), pool);
+    tell("logits", 1);
   } else if (options.check_logits) {
     report.notes.emplace_back("logits were not compared: both models do not fit in memory");
   }
-  tell("done", "", all);  // the last moment to be stopped
-  draft.become(out);
+  file.commit();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }

@@ -1,11 +1,11 @@
 // A model becomes a GGUF file: planned, written, read back and compared. What it found is a report; nothing is printed.
 #pragma once
 
-#include <functional>
 #include <map>
 
 #include "quantize/gguf_check.h"
 #include "quantize/logit_check.h"
+#include "quantize/work_progress.h"
 
 namespace moxie {
 
@@ -14,12 +14,6 @@ struct ConvertOptions {
   bool overwrite = false;
   bool check_logits = true;  // where both models fit in memory
   int threads = 0;           // 0: those that the machine gives
-};
-
-/// What is going on: "write", "check", "logits" or "done", a tensor, and how much of the whole is done.
-struct ConvertProgress {
-  std::string_view doing, tensor;
-  int64_t done_bytes = 0, all_bytes = 0;
 };
 
 struct FormatUse {
@@ -46,12 +40,11 @@ struct ConvertReport {
   double seconds = 0;
 };
 
-/// Writes `out` (which must not exist, unless `overwrite`) and checks it. `progress` is called now and then; what it
-/// throws ends the work. Throws as plan_gguf, write_gguf, check_gguf and check_logits do, and Error{usage} if `out`
-/// exists; the file is there whole or not at all, and one that fails the check is removed. Memory: some MiB a thread
-/// beside the mapped source.
+/// Writes `out` (which must not exist, unless `overwrite`) and checks it: "write", "check", "logits". Throws as
+/// plan_gguf, write_gguf, check_gguf and check_logits do, Error{usage} if `out` exists, Error{does_not_fit} before it
+/// writes if the disk has too little room; the file is there whole or not at all, and one that fails the check is
+/// removed. Memory: some MiB a thread beside the mapped source.
 ConvertReport convert_to_gguf(const std::filesystem::path& model, const std::filesystem::path& out,
-                              const ConvertOptions& options,
-                              const std::function<void(const ConvertProgress&)>& progress = {});
+                              const ConvertOptions& options, const WorkProgress& progress = {});
 
 }  // namespace moxie

@@ -52,11 +52,12 @@ class Checker {
   Checker(const std::filesystem::path& path, const GgufPlan& plan, ThreadPool& pool)
       : path_(path), plan_(plan), pool_(pool), file_(GgufFile::open(path)) {}
 
-  std::vector<TensorError> run(const std::function<void(int64_t)>& progress) {
+  std::vector<TensorError> run(const std::function<void(double)>& progress) {
     std::map<std::string_view, const TensorEntry*> entries;
     for (const TensorEntry& entry : file_.entries()) entries.emplace(entry.name, &entry);
     std::vector<TensorError> errors;
-    int64_t bytes = 0;
+    const auto all_bytes = static_cast<double>(plan_.num_bytes());
+    int64_t done_bytes = 0;
     for (size_t i = 0; i < plan_.tensors.size(); ++i) {
       const PlannedTensor& tensor = plan_.tensors[i];
       const auto at = entries.find(tensor.name);
@@ -70,8 +71,8 @@ class Checker {
         judge(tensor, static_cast<int64_t>(e), experts[e]);
         errors.push_back({i, static_cast<int64_t>(e), relative(experts[e])});
       }
-      bytes += tensor.num_bytes();
-      if (progress) progress(bytes);
+      done_bytes += tensor.num_bytes();
+      if (progress) progress(static_cast<double>(done_bytes) / all_bytes);
     }
     return errors;
   }
@@ -166,7 +167,7 @@ double usual_error(FormatId format) {
 }
 
 std::vector<TensorError> check_gguf(const std::filesystem::path& file, const GgufPlan& plan, ThreadPool& pool,
-                                    const std::function<void(int64_t bytes)>& progress) {
+                                    const std::function<void(double)>& progress) {
   return Checker(file, plan, pool).run(progress);
 }
 

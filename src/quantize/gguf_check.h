@@ -16,12 +16,12 @@ struct TensorError {
   double error = 0;    // root of the summed squared differences over the summed squares
 };
 
-/// Errors of every expert and tensor, in the order of the plan, equal on any number of threads. `progress` hears bytes
-/// of the file. Throws Error{invalid} naming tensor and expert: the file holds another tensor than planned, numbers
+/// Errors of every expert and tensor, in the order of the plan, equal on any number of threads. `progress` gets the
+/// share checked. Throws Error{invalid} naming tensor and expert: the file holds another tensor than planned, numbers
 /// that differ where they must not, a source or result that is not finite, or an error beyond what the format explains
 /// (2.5 times that of normally distributed numbers).
 std::vector<TensorError> check_gguf(const std::filesystem::path& file, const GgufPlan& plan, ThreadPool& pool,
-                                    const std::function<void(int64_t bytes)>& progress = {});
+                                    const std::function<void(double share)>& progress = {});
 
 /// The relative error of normally distributed numbers in a format, as measured on some of them.
 double usual_error(FormatId format);

@@ -7,12 +7,11 @@
 #include "base/utf8.h"
 #include "format/block.h"
 #include "format/codec.h"
-#include "format/packed.h"
 #include "model/binder.h"
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
-#include "model/gguf_weights.h"
 #include "model/model_source.h"
+#include "quantize/pack.h"
 
 namespace moxie {
 namespace {
@@ -189,7 +188,7 @@ GgufPlan plan_of_file(const ModelSource& source, const GgufPlanOptions& options)
   return plan;
 }
 
-void make_plain_rows(const PlannedTensor& tensor, int64_t begin, int64_t end, char* to) {
+void make_rows(const PlannedTensor& tensor, int64_t begin, int64_t end, char* to) {
   constexpr int64_t kElemsAtOnce = 1 << 16;  // decoded before they are encoded: they stay in the cache
   if (tensor.rows.stands_as(tensor.format)) return tensor.rows.copy(tensor.format, begin, end, to);
   const int64_t columns = tensor.shape.back(), step = std::max<int64_t>(kElemsAtOnce / columns, 1);
@@ -199,14 +198,6 @@ void make_plain_rows(const PlannedTensor& tensor, int64_t begin, int64_t end, ch
     tensor.rows.decode(i, last, rows.data());
     encode_rows(tensor.format, rows.data(), last - i, columns, to);
     to += row_bytes(tensor.format, columns) * (last - i);
-  }
-}
-
-void pack_where_possible(GgufPlan& plan) {
-  for (PlannedTensor& tensor : plan.tensors) {
-    const Shape& shape = tensor.shape;
-    tensor.packed =
-        may_be_packed(tensor.name, shape) && can_pack(tensor.format) && shape[shape.rank() - 2] % kPackedRows == 0;
   }
 }
 
@@ -239,7 +230,9 @@ int64_t GgufPlan::num_elems() const {
 GgufPlan plan_gguf(const std::filesystem::path& model, const GgufPlanOptions& options) {
   const ModelSource source = ModelSource::open(model);
   GgufPlan plan = source.is_gguf() ? plan_of_file(source, options) : plan_of_directory(source, options);
-  if (options.pack) pack_where_possible(plan);
+  for (PlannedTensor& tensor : plan.tensors) {
+    tensor.packed = options.pack && can_be_packed(tensor.name, tensor.shape, tensor.format);
+  }
   return plan;
 }
 
@@ -257,16 +250,9 @@ void encode_rows(FormatId format, const float* x, int64_t num_rows, int64_t colu
 std::vector<MadeTensor> to_write(const std::vector<PlannedTensor>& tensors) {
   std::vector<MadeTensor> out;
   for (const PlannedTensor& tensor : tensors) {
-    const auto make = [&tensor](int64_t begin, int64_t end, char* to) {
-      if (!tensor.packed) return make_plain_rows(tensor, begin, end, to);
-      const int64_t columns = tensor.shape.back(), bytes = row_bytes(tensor.format, columns);
-      std::vector<char> rows(static_cast<size_t>(kPackedRows * bytes));
-      for (int64_t i = begin; i < end; i += kPackedRows, to += kPackedRows * bytes) {
-        make_plain_rows(tensor, i, i + kPackedRows, rows.data());
-        pack_rows(tensor.format, rows.data(), bytes, columns, to);
-      }
-    };
-    out.push_back({tensor.name, tensor.format, tensor.shape, make, tensor.packed});
+    const auto make = [&tensor](int64_t begin, int64_t end, char* to) { make_rows(tensor, begin, end, to); };
+    const MadeTensor made{tensor.name, tensor.format, tensor.shape, make};
+    out.push_back(tensor.packed ? packed(made) : made);
   }
   return out;
 }

@@ -115,12 +115,15 @@ class Verifier {
 }  // namespace
 
 HfExportResult export_hf(const ModelSource& source, const fs::path& out, const HfExportOptions& options,
-                         const std::function<void(double)>& progress) {
+                         const WorkProgress& progress) {
   MOXIE_CHECK(options.shard_bytes > 0);
   if (dtype_of(options.format).empty()) {
     throw make_error(ErrorCode::usage, "weights of a Hugging Face directory: expected bf16, f16 or f32, got {}",
                      format_name(options.format));
   }
+  const auto tell = [&](std::string_view doing, double share) {
+    if (progress) progress(doing, share);
+  };
   NewDirectory directory(out);
   const std::string name = source.path().string();
   const ModelSpec bound = source.spec();
@@ -140,9 +143,9 @@ HfExportResult export_hf(const ModelSource& source, const fs::path& out, const H
   if (bound.num_mtp_layers > 0) {
     result.notices.emplace_back("the layers of multi-token prediction are left out: they are not run");
   }
-  directory.check_room(result.bytes);
+  check_room(out, result.bytes);
   result.files =
-      write_checkpoint(directory.path(), files, options.shard_bytes, [&](double share) { progress(share / 2); });
+      write_checkpoint(directory.path(), files, options.shard_bytes, [&](double share) { tell("write", share); });
   source.write_text_files(directory.path());
   write_text(directory.path() / "config.json", config.dump(2) + "\n");
 
@@ -151,7 +154,7 @@ HfExportResult export_hf(const ModelSource& source, const fs::path& out, const H
   for (const HfTensor& tensor : tensors) {
     verifier.check(tensor);
     done += tensor.shape.num_elems();
-    progress(0.5 + 0.5 * static_cast<double>(done) / static_cast<double>(result.num_parameters));
+    tell("check", static_cast<double>(done) / static_cast<double>(result.num_parameters));
   }
   result.experts = verifier.experts();
   directory.commit();

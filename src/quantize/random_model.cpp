@@ -5,10 +5,13 @@
 #include <memory>
 #include <tuple>
 
+#include "base/fnv1a.h"
+#include "base/machine.h"
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
 #include "quantize/block_pool.h"
 #include "quantize/gguf_plan.h"
+#include "quantize/pack.h"
 #include "quantize/routing_target.h"
 
 namespace moxie {
@@ -16,12 +19,6 @@ namespace {
 
 constexpr double kEmbeddingScale = 30;
 constexpr float kCommon = 64;  // mean and deviation of the embedding where routing has a target
-
-uint64_t hash_of(std::string_view name) {  // FNV-1a
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
 
 bool is_one(std::string_view name) {
   return name.ends_with("norm.weight");
@@ -86,7 +83,7 @@ class RowMaker {
   }
 
  private:
-  Rng rng_of(const std::string& name) const { return Rng(seed_, hash_of(name)); }
+  Rng rng_of(const std::string& name) const { return Rng(seed_, fnv1a(name)); }
 
   std::shared_ptr<const BlockPool> pool(FormatId format, float mean, float sigma) {
     std::shared_ptr<const BlockPool>& made = pools_[{format, mean, sigma}];
@@ -148,7 +145,7 @@ text::GgufVocabulary numbered_vocabulary(const ModelSpec& spec, const std::strin
 
 int64_t RandomModel::num_bytes() const {
   int64_t bytes = 0;
-  for (const MadeTensor& tensor : tensors) bytes += row_bytes(tensor.format, tensor.shape.num_elems());
+  for (const MadeTensor& tensor : tensors) bytes += tensor.num_bytes();
   return bytes;
 }
 
@@ -168,9 +165,20 @@ RandomModel random_model(const ModelSpec& spec, const std::string& source, const
   for (const GgufRows& tensor : tensors) {
     const bool quantized = may_be_quantized(tensor.name, tensor.shape);
     const FormatId format = quantized ? mix_format(options.mix, facts, tensor.name, tensor.shape) : FormatId::f32;
-    model.tensors.push_back({tensor.name, format, tensor.shape, maker.rows_of(tensor, format)});
+    const MadeTensor plain{tensor.name, format, tensor.shape, maker.rows_of(tensor, format)};
+    const bool packs = options.pack && can_be_packed(tensor.name, tensor.shape, format);
+    model.tensors.push_back(packs ? packed(plain) : plain);
   }
   return model;
+}
+
+void write_random_model(const RandomModel& model, const std::filesystem::path& path, int threads,
+                        const WorkProgress& progress) {
+  check_room(path, model.num_bytes());
+  ThreadPool pool(threads > 0 ? threads : usable_threads());
+  write_gguf(path, model.metadata, model.tensors, pool, [&](double share) {
+    if (progress) progress("write", share);
+  });
 }
 
 }  // namespace moxie

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "quantize/mix.h"
+#include "quantize/work_progress.h"
 #include "spec/model_spec.h"
 #include "store/gguf.h"
 
@@ -15,6 +16,7 @@ struct RandomModelOptions {
   Mix mix;
   uint64_t seed = 1;
   std::string routing;  // as expert_loads takes it
+  bool pack = false;    // rows packed where they can be: a file for moxie alone
 };
 
 struct RandomModel {
@@ -38,5 +40,10 @@ struct RandomModel {
 /// Throws Error{invalid} naming `source` as gguf_export does and for more tokens than readers of GGUF take,
 /// Error{does_not_fit} for matrices beyond all machines, and what expert_loads throws.
 RandomModel random_model(const ModelSpec& spec, const std::string& source, const RandomModelOptions& options);
+
+/// Writes its file, which appears whole or not at all: "write". `threads`: 0 for those that the machine gives. Throws
+/// Error{does_not_fit} before it writes if the disk has too little room, and what write_gguf throws.
+void write_random_model(const RandomModel& model, const std::filesystem::path& path, int threads,
+                        const WorkProgress& progress = {});
 
 }  // namespace moxie

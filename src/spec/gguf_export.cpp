@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "base/error.h"
 #include "spec/families/parts.h"
@@ -60,30 +59,15 @@ void put_yarn(const ModelSpec& spec, Keys& keys) {
   }
 }
 
-// Llama 3.1 slows long waves: its file holds by how much, frequency by frequency.
-std::vector<float> llama3_slowdowns(const RopeSpec& rope) {
-  std::vector<float> out;
-  for (int64_t i = 0; i < rope.dim; i += 2) {
-    const double exponent = static_cast<double>(i) / static_cast<double>(rope.dim);
-    const double wave = 2 * std::numbers::pi * std::pow(rope.theta, exponent);
-    const double turns = rope.original_max_position / wave;
-    const double kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-    const double blend = std::clamp(kept, 0.0, 1.0);
-    out.push_back(static_cast<float>(1 / ((1 - blend) / rope.factor + blend)));
-  }
-  return out;
-}
-
 void put_rope(const ModelSpec& spec, Keys& keys, GgufExport& out) {
   const RopeSpec& rope = spec.rope;
   keys.number("rope.freq_base", rope.theta);
   keys.count("rope.dimension_count", rope.dim);
-  out.rope_freqs.assign(rope.slowdowns.begin(), rope.slowdowns.end());
+  const std::vector<double> slowdowns = rope_slowdowns(rope);
+  out.rope_freqs.assign(slowdowns.begin(), slowdowns.end());
   switch (rope.scaling) {
     case RopeScaling::none:
-      break;
     case RopeScaling::llama3:
-      out.rope_freqs = llama3_slowdowns(rope);
       break;
     case RopeScaling::linear:
       keys.text("rope.scaling.type", "linear");

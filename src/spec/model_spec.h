@@ -79,6 +79,13 @@ struct RopeSpec {
   bool operator==(const RopeSpec&) const = default;
 };
 
+/// What one layer keeps of a token: for each of `num_heads`, k_dim numbers of keys and v_dim of values. A latent is
+/// kept as keys, once for all heads; its values are the first v_dim numbers of them.
+struct KvShape {
+  int64_t num_heads = 0, k_dim = 0, v_dim = 0;
+  bool latent = false;
+};
+
 struct AttentionSpec {
   AttentionKind kind = AttentionKind::gqa;
   int64_t num_heads = 0;
@@ -97,6 +104,11 @@ struct AttentionSpec {
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
   double latent_norm_eps = 1e-6;  // of the norms on the two latents; not the model's norm_eps
+
+  KvShape kv_shape() const {
+    if (kind == AttentionKind::mla) return {1, kv_lora_rank + qk_rope_head_dim, kv_lora_rank, true};
+    return {num_kv_heads, head_dim, v_head_dim, false};
+  }
   bool operator==(const AttentionSpec&) const = default;
 };
 

@@ -13,25 +13,6 @@ bool is_long(const RopeSpec& rope, int64_t sequence_length) {
   return static_cast<double>(sequence_length) > rope.original_max_position;
 }
 
-// Low and high frequencies of Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended.
-void scale_llama3(const RopeSpec& rope, std::vector<float>& frequencies) {
-  const auto factor = static_cast<float>(rope.factor);
-  const auto low = static_cast<float>(rope.low_freq_factor);
-  const auto range = static_cast<float>(rope.high_freq_factor - rope.low_freq_factor);
-  const auto context = static_cast<float>(rope.original_max_position);
-  const auto longest_kept = static_cast<float>(rope.original_max_position / rope.high_freq_factor);
-  const auto shortest_slowed = static_cast<float>(rope.original_max_position / rope.low_freq_factor);
-  for (float& frequency : frequencies) {
-    const float wavelength = static_cast<float>(2 * std::numbers::pi) / frequency;
-    if (wavelength > shortest_slowed) {
-      frequency /= factor;
-    } else if (wavelength >= longest_kept) {
-      const float smooth = (context / wavelength - low) / range;
-      frequency = (1 - smooth) * frequency / factor + smooth * frequency;
-    }
-  }
-}
-
 // The dimension that makes `turns` whole turns over the original context (equation in arXiv 2309.00071, appendix A.2).
 double yarn_dimension(const RopeSpec& rope, double turns) {
   return static_cast<double>(rope.dim) * std::log(rope.original_max_position / (turns * 2 * std::numbers::pi)) /
@@ -60,6 +41,20 @@ void scale_yarn(const RopeSpec& rope, const std::vector<float>& periods, std::ve
 
 }  // namespace
 
+std::vector<double> rope_slowdowns(const RopeSpec& rope) {
+  if (rope.scaling != RopeScaling::llama3) return rope.slowdowns;
+  std::vector<double> slowdowns;
+  for (int64_t i = 0; i < rope.dim; i += 2) {
+    const double exponent = static_cast<double>(i) / static_cast<double>(rope.dim);
+    const double wave = 2 * std::numbers::pi * std::pow(rope.theta, exponent);
+    const double turns = rope.original_max_position / wave;
+    const double kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+    const double blend = std::clamp(kept, 0.0, 1.0);
+    slowdowns.push_back(1 / ((1 - blend) / rope.factor + blend));
+  }
+  return slowdowns;
+}
+
 std::vector<float> rope_inverse_frequencies(const RopeSpec& rope, int64_t sequence_length) {
   MOXIE_CHECK(rope.dim > 0 && rope.dim % 2 == 0);
   std::vector<float> periods(static_cast<size_t>(rope.dim / 2));
@@ -77,10 +72,10 @@ std::vector<float> rope_inverse_frequencies(const RopeSpec& rope, int64_t sequen
   if (rope.scaling == RopeScaling::linear) {
     for (float& frequency : frequencies) frequency /= static_cast<float>(rope.factor);
   }
-  if (rope.scaling == RopeScaling::llama3) scale_llama3(rope, frequencies);
   if (rope.scaling == RopeScaling::yarn) scale_yarn(rope, periods, frequencies);
-  MOXIE_CHECK(rope.slowdowns.empty() || rope.slowdowns.size() == frequencies.size());
-  for (size_t i = 0; i < rope.slowdowns.size(); ++i) frequencies[i] /= static_cast<float>(rope.slowdowns[i]);
+  const std::vector<double> slowdowns = rope_slowdowns(rope);
+  MOXIE_CHECK(slowdowns.empty() || slowdowns.size() == frequencies.size());
+  for (size_t i = 0; i < slowdowns.size(); ++i) frequencies[i] /= static_cast<float>(slowdowns[i]);
   return frequencies;
 }
 

@@ -13,6 +13,10 @@ namespace moxie {
 /// `sequence_length` matters to longrope alone: above original_max_position its long factors apply.
 std::vector<float> rope_inverse_frequencies(const RopeSpec& rope, int64_t sequence_length);
 
+/// What each frequency [dim / 2] is divided by: with llama3 scaling 1 for short waves, `factor` for long ones, a blend
+/// between; else rope.slowdowns. A GGUF file holds them as a tensor.
+std::vector<double> rope_slowdowns(const RopeSpec& rope);
+
 /// What cos and sin are multiplied by at that length (1 unless yarn or longrope).
 double rope_attention_factor(const RopeSpec& rope, int64_t sequence_length);
 

@@ -40,7 +40,8 @@ std::string list(const std::vector<std::string>& names) {
   for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
     const std::string name = entry.path().filename().string();
     if (is_pickle_name(entry.path())) pickles.push_back(name);
-    if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".gguf") others.push_back(name);
+    const std::filesystem::path kind = entry.path().extension();
+    if (kind == ".safetensors" || kind == ".gguf" || kind == ".moxie") others.push_back(name);
   }
   std::sort(pickles.begin(), pickles.end());
   std::sort(others.begin(), others.end());

@@ -92,17 +92,18 @@ class GgufMetadata {
   std::unordered_set<std::string> keys_;
 };
 
-/// Told after each piece: how many bytes of which tensor are written. What it throws ends the writing.
-using GgufProgress = std::function<void(const MadeTensor& tensor, int64_t tensor_bytes)>;
+/// Writes a file (version 3, alignment 32, or 64 with packed tensors, which only we read): equal bytes for equal input
+/// on any number of threads; tensors stay in the order given. It is left to the caller to commit. Rows are made on
+/// several threads at once, ranges that do not overlap. Memory: some MiB a thread, or a row where that is more.
+/// `progress` gets the share written after each piece. Throws Error{invalid} naming path and tensor for what GGUF
+/// cannot hold (a format without a GGUF type, rank 0 or above 4, a dimension of 0, rows that are not whole blocks, a
+/// name twice, empty or over 63 bytes), Error{runtime} if the disk fails, and what make_rows and progress throw.
+void write_gguf(AtomicFile& file, const GgufMetadata& metadata, std::span<const MadeTensor> tensors, ThreadPool& pool,
+                const std::function<void(double share)>& progress = {});
 
-/// Writes a file (version 3, alignment 32, or 64 with packed tensors, which only we read) that appears whole or not at
-/// all, equal bytes for equal input on any number of threads; tensors stay in the order given. Rows are made on several
-/// threads at once, ranges that do not overlap. Memory: some MiB a thread, or a row where that is more. Throws
-/// Error{invalid} naming path and tensor for what GGUF cannot hold (a format without a GGUF type, rank 0 or above 4, a
-/// dimension of 0, rows that are not whole blocks, a name twice, empty or over 63 bytes), Error{runtime} if the disk
-/// fails, and what make_rows and progress throw.
+/// The same, and the file appears.
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const MadeTensor> tensors,
-                ThreadPool& pool, const GgufProgress& progress = {});
+                ThreadPool& pool, const std::function<void(double share)>& progress = {});
 
 /// The same for tensors that are there as they are to be written. Rows may be strided.
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors);

@@ -93,11 +93,12 @@ constexpr int64_t kPiecesAThread = 4;     // made before they are written, so th
 /// Writes the parts of a file one after the other.
 class GgufWriter {
  public:
-  GgufWriter(const std::filesystem::path& path, ThreadPool& pool) : path_(path), pool_(pool) {}
+  GgufWriter(AtomicFile& file, ThreadPool& pool, const std::function<void(double)>& progress)
+      : file_(file), pool_(pool), progress_(progress) {}
 
-  void write(const GgufMetadata& metadata, std::span<const MadeTensor> tensors, const GgufProgress& progress) {
+  void write(const GgufMetadata& metadata, std::span<const MadeTensor> tensors) {
     alignment_ = alignment_of(tensors);
-    const Table table(path_, tensors, alignment_);
+    const Table table(file_.path(), tensors, alignment_);
     const bool says_alignment = alignment_ != kGgufAlignment;
     std::string head = "GGUF";
     put<uint32_t>(head, 3);
@@ -110,20 +111,19 @@ class GgufWriter {
     }
     head += metadata.bytes_;
     head += table.bytes();
-    AtomicFile file(path_);
-    file.write(head);
-    pad(file, static_cast<int64_t>(head.size()));
-    for (const MadeTensor& tensor : tensors) write(file, tensor, progress);
-    file.commit();
+    file_.write(head);
+    pad(static_cast<int64_t>(head.size()));
+    for (const MadeTensor& tensor : tensors) all_bytes_ += tensor.num_bytes();
+    for (const MadeTensor& tensor : tensors) write(tensor);
   }
 
  private:
-  void pad(AtomicFile& file, int64_t end) const {
+  void pad(int64_t end) {
     constexpr char zeros[kPackedAlignment] = {};
-    file.write(zeros, static_cast<size_t>(padding(end, alignment_)));
+    file_.write(zeros, static_cast<size_t>(padding(end, alignment_)));
   }
 
-  void write(AtomicFile& file, const MadeTensor& tensor, const GgufProgress& progress) {
+  void write(const MadeTensor& tensor) {
     const int64_t row = row_bytes(tensor.format, tensor.shape.back());
     const int64_t num_rows = tensor.shape.num_elems() / tensor.shape.back();
     const int64_t least = tensor.packed ? kPackedRows : 1;
@@ -133,10 +133,11 @@ class GgufWriter {
       const int64_t end = std::min(begin + batch, num_rows);
       made_.resize(static_cast<size_t>((end - begin) * row));
       make(tensor, begin, end, piece, row);
-      file.write(made_.data(), made_.size());
-      if (progress) progress(tensor, end * row);
+      file_.write(made_.data(), made_.size());
+      done_bytes_ += (end - begin) * row;
+      if (progress_) progress_(static_cast<double>(done_bytes_) / static_cast<double>(all_bytes_));
     }
-    pad(file, num_rows * row);
+    pad(num_rows * row);
   }
 
   // Of several faults the first one in the file is thrown, whoever came to it first.
@@ -156,9 +157,11 @@ class GgufWriter {
     }
   }
 
-  const std::filesystem::path& path_;
+  AtomicFile& file_;
   ThreadPool& pool_;
+  const std::function<void(double)>& progress_;
   uint32_t alignment_ = kGgufAlignment;
+  int64_t all_bytes_ = 0, done_bytes_ = 0;
   std::vector<char> made_;
   std::vector<std::exception_ptr> faults_;
 };
@@ -231,9 +234,16 @@ GgufMetadata& GgufMetadata::copy(const GgufFile& file, size_t index) {
   return *this;
 }
 
+void write_gguf(AtomicFile& file, const GgufMetadata& metadata, std::span<const MadeTensor> tensors, ThreadPool& pool,
+                const std::function<void(double)>& progress) {
+  GgufWriter(file, pool, progress).write(metadata, tensors);
+}
+
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const MadeTensor> tensors,
-                ThreadPool& pool, const GgufProgress& progress) {
-  GgufWriter(path, pool).write(metadata, tensors, progress);
+                ThreadPool& pool, const std::function<void(double)>& progress) {
+  AtomicFile file(path);
+  write_gguf(file, metadata, tensors, pool, progress);
+  file.commit();
 }
 
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const NamedView> tensors) {

@@ -144,6 +144,16 @@ void Bpe::merge_long(const std::vector<int32_t>& symbols, std::vector<int32_t>& 
   for (uint32_t i = 0; i < count; i = nodes[i].next) ids.push_back(nodes[i].id);
 }
 
+std::vector<ListedMerge> list_merges(const PairTable& merges) {
+  std::vector<ListedMerge> list;
+  list.reserve(merges.size());
+  merges.for_each([&](int32_t left, int32_t right, const Merge& merge) {
+    list.push_back({merge.rank, merge.id, left, right});
+  });
+  std::sort(list.begin(), list.end());
+  return list;
+}
+
 PairTable merges_from_ranks(const Vocab& vocab, const std::vector<uint32_t>& rank) {
   PairTable merges;
   merges.reserve(static_cast<size_t>(vocab.size()) * 2);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,16 @@ class Bpe {
   std::array<int32_t, 256> byte_symbol_;  // byte-level: of every byte; else of every ASCII character; -1 = none
   std::array<int32_t, 256> fallback_;     // the token <0xNN>, or -1
 };
+
+/// A pair of tokens and what becomes of it.
+struct ListedMerge {
+  uint32_t rank;
+  int32_t whole, left, right;
+  auto operator<=>(const ListedMerge&) const = default;
+};
+
+/// Best first; those of one rank by ids.
+std::vector<ListedMerge> list_merges(const PairTable& merges);
 
 /// The merges of a vocabulary that lists none (SentencePiece, tiktoken): every split of a token into two tokens merges,
 /// with the token's rank. `rank` is indexed by id; UINT32_MAX: the token takes no part in merging. Tokens are at most

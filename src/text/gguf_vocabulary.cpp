@@ -1,12 +1,11 @@
 #include "text/gguf_vocabulary.h"
 
-#include <algorithm>
+#include <type_traits>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "text/byte_letters.h"
 #include "text/chat_template.h"
-#include "text/json_fields.h"
 #include "text/sentencepiece.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_parts.h"
@@ -15,7 +14,7 @@ namespace moxie::text {
 namespace {
 
 constexpr std::string_view kMarker = "\xe2\x96\x81";
-constexpr size_t kMaxConfigBytes = size_t{512} << 20;
+constexpr size_t kMaxFileBytes = size_t{512} << 20;
 
 // What any two splits into words, spaces or numbers tell apart.
 constexpr std::string_view kSample =
@@ -56,30 +55,19 @@ class Lister {
     if (const int32_t unk = parts_.bpe.options().unk; unk >= 0) out_.types[static_cast<size_t>(unk)] = 2;
   }
 
-  // Merges as tokenizer.json lists them.
-  std::vector<std::pair<std::string, std::string>> merges(const std::string& text, const std::string& source) const {
-    const json::Value document = json::parse(text, {.source = source});
-    const Fields model = Fields(document, source, "").object("model");
-    std::vector<std::pair<std::string, std::string>> pairs;
-    for (const json::Value& item : model.array("merges")) {  // read before: each is one of the two forms
-      if (item.is_array()) {
-        pairs.emplace_back(item.items()[0].as_string(), item.items()[1].as_string());
-      } else {
-        const std::string& both = item.as_string();
-        const size_t space = both.find(' ');
-        pairs.emplace_back(both.substr(0, space), both.substr(space + 1));
-      }
+  // "a b", in the letters of the tokens.
+  void merges() {
+    const auto text = [&](int32_t id) { return letters_of_bytes(parts_.bpe.vocab().bytes(id)); };
+    for (const ListedMerge& merge : list_merges(parts_.bpe.merges())) {
+      out_.merges.push_back(text(merge.left) + " " + text(merge.right));
     }
-    return pairs;
   }
 
   // SentencePiece merges what makes the piece of the highest score: those that are made first score highest.
-  void scores_of_merges(const std::vector<std::pair<std::string, std::string>>& pairs) {
-    out_.scores.assign(out_.tokens.size(), -static_cast<float>(pairs.size()) - 1);
-    for (size_t i = pairs.size(); i-- > 0;) {
-      const int32_t id = parts_.bpe.vocab().find(pairs[i].first + pairs[i].second);
-      out_.scores[static_cast<size_t>(id)] = -static_cast<float>(i);
-    }
+  void scores_of_merges() {
+    const std::vector<ListedMerge> list = list_merges(parts_.bpe.merges());
+    out_.scores.assign(out_.tokens.size(), -static_cast<float>(list.size()) - 1);
+    for (size_t i = list.size(); i-- > 0;) out_.scores[static_cast<size_t>(list[i].whole)] = -static_cast<float>(i);
   }
 
   void scores_of_pieces(const SentencePieceModel& model) {
@@ -121,7 +109,7 @@ void put_roles(const std::filesystem::path& model_dir, const Parts& parts, GgufV
   std::error_code ignored;
   const std::filesystem::path path = model_dir / "tokenizer_config.json";
   if (std::filesystem::exists(path, ignored)) {
-    const json::Value config = json::parse(read_file(path, kMaxConfigBytes), {.source = path.string()});
+    const json::Value config = json::parse(read_file(path, kMaxFileBytes), {.source = path.string()});
     put_role(config, "unk_token", "unknown_token_id", parts, out);
     put_role(config, "pad_token", "padding_token_id", parts, out);
   }
@@ -135,6 +123,22 @@ void put_roles(const std::filesystem::path& model_dir, const Parts& parts, GgufV
   adds("add_eos_token", eos, parts.suffix);
 }
 
+template <typename T>
+json::Value json_of(const T& value) {
+  if constexpr (std::is_same_v<T, bool> || std::is_convertible_v<T, std::string_view>) {
+    return json::Value(value);
+  } else if constexpr (std::is_integral_v<T>) {
+    return json::Value(static_cast<int64_t>(value));
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return json::Value(static_cast<double>(value));
+  } else {
+    json::Array array;
+    array.reserve(value.size());
+    for (const auto& item : value) array.push_back(json_of(item));
+    return json::Value(std::move(array));
+  }
+}
+
 void compare(const Tokenizer& want, const Tokenizer& got, const std::string& source, bool insist, GgufVocabulary& out) {
   if (want.encode(kSample) == got.encode(kSample)) return;
   const std::string what = fmt::format("a text gets other tokens with tokenizer.ggml.pre \"{}\"", out.pre);
@@ -144,34 +148,35 @@ void compare(const Tokenizer& want, const Tokenizer& got, const std::string& sou
 
 }  // namespace
 
+std::vector<GgufVocabularyKey> GgufVocabulary::keys() const {
+  std::vector<GgufVocabularyKey> keys;
+  const auto add = [&](const std::string& name, decltype(GgufVocabularyKey::value) value) {
+    keys.push_back({"tokenizer." + name, value});
+  };
+  add("ggml.model", model);
+  add("ggml.pre", pre);
+  add("ggml.tokens", std::span(tokens));
+  if (!scores.empty()) add("ggml.scores", std::span(scores));
+  add("ggml.token_type", std::span(types));
+  if (model == "gpt2") add("ggml.merges", std::span(merges));
+  for (const auto& [name, id] : ids) add("ggml." + name, static_cast<uint32_t>(id));
+  for (const auto& [name, value] : flags) add("ggml." + name, value);
+  if (!chat_template.empty()) add("chat_template", chat_template);
+  return keys;
+}
+
 json::Value GgufVocabulary::as_metadata() const {
   json::Value metadata{json::Object{}};
-  const auto list = [](const auto& items) {
-    json::Array array;
-    array.reserve(items.size());
-    for (const auto& item : items) {
-      if constexpr (std::is_same_v<std::decay_t<decltype(item)>, float>) {
-        array.emplace_back(static_cast<double>(item));
-      } else {
-        array.emplace_back(item);
-      }
-    }
-    return json::Value(std::move(array));
-  };
-  metadata.set("tokenizer.ggml.model", model).set("tokenizer.ggml.pre", pre);
-  metadata.set("tokenizer.ggml.tokens", list(tokens)).set("tokenizer.ggml.token_type", list(types));
-  if (model == "gpt2") metadata.set("tokenizer.ggml.merges", list(merges));
-  if (!scores.empty()) metadata.set("tokenizer.ggml.scores", list(scores));
-  for (const auto& [key, id] : ids) metadata.set("tokenizer.ggml." + key, int64_t{id});
-  for (const auto& [key, value] : flags) metadata.set("tokenizer.ggml." + key, value);
+  for (const GgufVocabularyKey& key : keys()) {
+    metadata.set(key.name, std::visit([](const auto& value) { return json_of(value); }, key.value));
+  }
   return metadata;
 }
 
 GgufVocabulary gguf_vocabulary(const std::filesystem::path& model_dir, int64_t num_tokens, const std::string& pre) {
   const std::string source = model_dir.string();
-  std::string text;
-  Parts parts = load_parts(model_dir, &text);
-  parts.finish();
+  const Tokenizer tokenizer = Tokenizer::load(model_dir);
+  const Parts& parts = tokenizer.parts();
   if (static_cast<int64_t>(parts.added_of.size()) > num_tokens) {
     throw invalid({.where = source + ": the tokenizer",
                    .expected = fmt::format("at most {} tokens, the rows of the embedding", num_tokens),
@@ -180,10 +185,9 @@ GgufVocabulary gguf_vocabulary(const std::filesystem::path& model_dir, int64_t n
   GgufVocabulary out;
   Lister lister(parts, num_tokens, out);
   lister.vocabulary();
-  const Tokenizer tokenizer = Tokenizer::load(model_dir);
   if (parts.bpe.options().byte_level) {
     out.model = "gpt2";
-    for (const auto& [left, right] : lister.merges(text, source)) out.merges.push_back(left + " " + right);
+    lister.merges();
     // Bytes that nothing merges are the same tokens however a text is split.
     out.pre = !pre.empty() ? pre : out.merges.empty() ? "gpt-2" : gguf_pre_name(parts);
     if (out.pre.empty()) {
@@ -199,9 +203,10 @@ GgufVocabulary gguf_vocabulary(const std::filesystem::path& model_dir, int64_t n
     out.pre = "default";
     std::error_code ignored;
     if (std::filesystem::exists(model_dir / "tokenizer.json", ignored)) {  // the one that is loaded, then
-      lister.scores_of_merges(lister.merges(text, source));
+      lister.scores_of_merges();
     } else {
-      lister.scores_of_pieces(read_sentencepiece(text, source));
+      const std::string bytes = read_file(model_dir / "tokenizer.model", kMaxFileBytes);
+      lister.scores_of_pieces(read_sentencepiece(bytes, source));
     }
     const std::vector<int32_t> ids = tokenizer.encode("a", {.add_special = false});
     out.flags.emplace_back("add_space_prefix", !ids.empty() && parts.content(ids[0]).starts_with(kMarker));

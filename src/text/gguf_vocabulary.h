@@ -2,15 +2,26 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "text/tokenizer.h"
 
 namespace moxie::text {
 
-/// The values of the keys below "tokenizer.ggml."; empty lists and texts have no key.
+/// A key with its value, which points into a GgufVocabulary.
+struct GgufVocabularyKey {
+  std::string name;
+  std::variant<std::string_view, std::span<const std::string>, std::span<const float>, std::span<const int32_t>,
+               uint32_t, bool>
+      value;
+};
+
+/// The values of the keys below "tokenizer."; empty lists and texts have no key.
 struct GgufVocabulary {
   std::string model, pre;                            // "gpt2" and how it splits into words, or "llama" and "default"
   std::vector<std::string> tokens;                   // by id, as a file writes them
@@ -22,7 +33,10 @@ struct GgufVocabulary {
   std::string chat_template;
   std::vector<std::string> notes;  // what GGUF does not hold, for the user
 
-  /// As metadata that Tokenizer::from_gguf reads.
+  /// In the order of the file.
+  std::vector<GgufVocabularyKey> keys() const;
+
+  /// The same as metadata that Tokenizer::from_gguf reads.
   json::Value as_metadata() const;
 };
 

@@ -81,6 +81,9 @@ class Tokenizer {
   /// The id of a token as its file writes it ("<|im_end|>", "Ġthe", "▁the").
   std::optional<int32_t> find(std::string_view token) const;
 
+  /// What its file says, for those who write it in another form.
+  const text::Parts& parts() const { return *parts_; }
+
  private:
   friend class StreamDecoder;
   explicit Tokenizer(std::shared_ptr<const text::Parts> parts) : parts_(std::move(parts)) {}

@@ -1,7 +1,6 @@
 #include "text/tokenizer_json_write.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -159,14 +158,9 @@ json::Value vocabulary(const Parts& parts) {
 }
 
 json::Value merges(const Parts& parts) {
-  std::vector<std::tuple<uint32_t, int32_t, int32_t, int32_t>> list;  // rank, whole, left, right
-  list.reserve(parts.bpe.merges().size());
-  parts.bpe.merges().for_each(
-      [&](int32_t left, int32_t right, const Merge& merge) { list.emplace_back(merge.rank, merge.id, left, right); });
-  std::sort(list.begin(), list.end());
   json::Value out{json::Array{}};
-  for (const auto& [rank, whole, left, right] : list) {
-    const std::string a = written(parts, left), b = written(parts, right);
+  for (const ListedMerge& merge : list_merges(parts.bpe.merges())) {
+    const std::string a = written(parts, merge.left), b = written(parts, merge.right);
     // No text has a space left where tokens may hold one, and the list could not be read with it.
     if (a.find(' ') == std::string::npos && b.find(' ') == std::string::npos) out.push(a + " " + b);
   }

@@ -103,7 +103,7 @@ Tokenizer Tokenizer::from_gguf(const json::Value& metadata, const std::string& s
   return Tokenizer(finished(text::parts_from_gguf(metadata, source)));
 }
 
-text::Parts text::load_parts(const std::filesystem::path& model_dir, std::string* text) {
+Tokenizer Tokenizer::load(const std::filesystem::path& model_dir) {
   const std::filesystem::path json_path = model_dir / "tokenizer.json";
   const std::filesystem::path model_path = model_dir / "tokenizer.model";
   std::error_code ignored;  // a file that cannot be looked at is reported when it is read
@@ -112,17 +112,12 @@ text::Parts text::load_parts(const std::filesystem::path& model_dir, std::string
     throw invalid({.where = model_dir.string(), .expected = "tokenizer.json or tokenizer.model", .got = "neither"});
   }
   const std::filesystem::path& path = has_json ? json_path : model_path;
-  std::string bytes = read_file(path, kMaxFileBytes);
+  const std::string bytes = read_file(path, kMaxFileBytes);
   Parts parts =
       has_json ? text::parts_from_json(bytes, path.string()) : text::parts_from_sentencepiece(bytes, path.string());
   const std::filesystem::path config_path = model_dir / "tokenizer_config.json";
   if (std::filesystem::exists(config_path, ignored)) apply_config(config_path, parts);
-  if (text != nullptr) *text = std::move(bytes);
-  return parts;
-}
-
-Tokenizer Tokenizer::load(const std::filesystem::path& model_dir) {
-  return Tokenizer(finished(text::load_parts(model_dir)));
+  return Tokenizer(finished(std::move(parts)));
 }
 
 }  // namespace moxie

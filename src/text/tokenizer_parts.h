@@ -1,7 +1,6 @@
 // What a tokenizer file says, in the form encode and decode use. Filled by the readers of the three file formats.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,9 +38,6 @@ struct Parts {
   /// Derives what is derived; called once, when all else is there.
   void finish();
 };
-
-/// What Tokenizer::load reads, not finished. `text`, if not null, gets the bytes of the tokenizer's file.
-Parts load_parts(const std::filesystem::path& model_dir, std::string* text = nullptr);
 
 /// The longest added token, in bytes: bounds the search for them.
 inline constexpr size_t kMaxAddedBytes = 1024;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/fnv1a.h"
 #include "base/new_directory.h"
 #include "base/rng.h"
 #include "format/codec.h"
@@ -63,17 +64,11 @@ double standard_deviation(const View& view) {
   return std::sqrt(std::max(0.0, squares / n - (sum / n) * (sum / n)));
 }
 
-uint64_t stream_of(std::string_view name) {  // FNV-1a: a tensor's noise depends on the seed and its name alone
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
-
 /// How it is written: as it stands in the file, or made on the way.
 MadeTensor made(const Output& output, uint64_t seed) {
   if (!output.view.empty() && output.std == 0) return made_of(output.name, output.view);
   const View& view = output.view;
-  const Rng random(seed, stream_of(output.name));
+  const Rng random(seed, fnv1a(output.name));
   const auto make_rows = [&output, &view, random](int64_t begin, int64_t end, char* out) {
     const int64_t columns = view.shape.back();
     for (int64_t row = begin; row < end; ++row, out += row_bytes(view.format, columns)) {
@@ -187,7 +182,7 @@ UpcycleResult upcycle(const fs::path& dense_path, const fs::path& out, const Upc
   const std::vector<Output> outputs = plan_outputs(model.checkpoint(), dense, sparse, options.noise);
   UpcycleResult result = describe(dense, sparse, options);
   for (const Output& output : outputs) result.bytes += output.view.num_bytes();
-  directory.check_room(result.bytes);
+  check_room(out, result.bytes);
 
   std::vector<MadeTensor> tensors;
   for (const Output& output : outputs) tensors.push_back(made(output, options.seed));

@@ -50,11 +50,5 @@ TEST(NewDirectory, overwrites_nothing) {
   EXPECT_TRUE(fs::exists(path / "others"));
 }
 
-TEST(NewDirectory, says_what_does_not_fit) {
-  const NewDirectory directory(fresh("room"));
-  directory.check_room(1);
-  EXPECT_THROW(directory.check_room(int64_t{1} << 60), Error);
-}
-
 }  // namespace
 }  // namespace moxie

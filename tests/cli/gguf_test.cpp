@@ -69,6 +69,19 @@ TEST_F(GgufFileArgument, a_directory_that_holds_nothing_else_is_that_file) {
   EXPECT_TRUE(contains(two.err, "llama.gguf and 1 more")) << two.err;
 }
 
+TEST_F(GgufFileArgument, packed_rows_are_found_by_their_directory_and_named_by_inspect) {
+  ASSERT_EQ(run({"convert", kMoe, path("m.moxie"), "--format", "q8_0", "--no-check"}).exit_code, 0);
+  const Ran packed = run({"inspect", directory_.string(), "--bandwidth", "10"});
+  ASSERT_EQ(packed.exit_code, 0) << packed.err;
+  EXPECT_TRUE(contains(packed.out, "rows are packed in ")) << packed.out;
+  ASSERT_EQ(run({"convert", path("m.moxie"), path("plain"), "--to", "gguf", "--no-check"}).exit_code, 0);
+  const auto packed_bytes = [&](const std::string& model) {
+    return at(json_of(run({"inspect", model, "--bandwidth", "10", "--json"})), {"files", "packed_bytes"}).as_int();
+  };
+  EXPECT_GT(packed_bytes(path("m.moxie")), 7'000'000);
+  EXPECT_EQ(packed_bytes(path("plain")), 0);
+}
+
 TEST_F(GgufFileArgument, faults_of_the_file_are_errors_of_one_line) {
   const std::string whole = contents(made("qwen2_moe"));
   const auto refused = [&](const std::string& bytes, const std::string& part) {
@@ -79,6 +92,7 @@ TEST_F(GgufFileArgument, faults_of_the_file_are_errors_of_one_line) {
   refused(whole.substr(0, whole.size() / 2), "broken.gguf");
   refused("", "broken.gguf");
   refused("{}", "broken.gguf");
+  EXPECT_TRUE(contains(run({"run", write("cut.moxie", ""), "abc"}).err, "cut.moxie"));
   std::string other = whole;
   other.replace(other.find("qwen2moe"), 8, "qwen9moe");
   refused(other, "general.architecture at byte ");

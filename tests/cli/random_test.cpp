@@ -22,6 +22,18 @@ TEST_F(Random, writes_a_model_that_runs) {
   EXPECT_EQ(run({"random", "--shape", config, out, "--force", "--routing", "zipf:1"}).exit_code, 0);
 }
 
+TEST_F(Random, packs_rows_where_the_name_says_so_as_convert_does) {
+  const std::string config = write("tiny.json", kConfig), plain = path("a.gguf");
+  ASSERT_EQ(run({"random", "--shape", config, plain}).exit_code, 0);
+  ASSERT_EQ(run({"convert", plain, path("converted.moxie"), "--no-check"}).exit_code, 0);
+  ASSERT_EQ(run({"random", "--shape", config, path("a.moxie")}).exit_code, 0);
+  EXPECT_TRUE(contents(path("a.moxie")) == contents(path("converted.moxie")));
+  ASSERT_EQ(run({"random", "--shape", config, "--to", "moxie", path("b")}).exit_code, 0);
+  EXPECT_TRUE(contents(path("b")) == contents(path("a.moxie")));
+  ASSERT_EQ(run({"random", "--shape", config, "--to", "gguf", path("b.moxie")}).exit_code, 0);
+  EXPECT_TRUE(contents(path("b.moxie")) == contents(plain));
+}
+
 TEST_F(Random, refuses_what_it_cannot_make_and_leaves_nothing) {
   const std::string config = write("tiny.json", kConfig), broken = write("broken.json", "{\"model_type\": 1}");
   const std::string out = path("a.gguf");
@@ -44,6 +56,10 @@ TEST_F(Random, bench_makes_a_model_and_takes_it_away_again) {
   ASSERT_EQ(ran.exit_code, 0) << ran.err;
   EXPECT_EQ(at(json_of(ran), {"model"}).as_string(), "tiny-q8_0.gguf");
   EXPECT_EQ(at(at(json_of(ran), {"rows"}).items()[0], {"peer", "tokens_per_second"}).as_double(), 9);
+  const Ran packed = run({"bench", "--shape", config, "--to", "moxie", "-p", "8", "-n", "0", "-r", "1", "--json"},
+                         {.environment = {"TMPDIR=" + directory_.string()}});
+  ASSERT_EQ(packed.exit_code, 0) << packed.err;
+  EXPECT_EQ(at(json_of(packed), {"model"}).as_string(), "tiny-q4_k_m.moxie");
   EXPECT_EQ(files(), std::vector<std::string>{"tiny.json"});
   EXPECT_EQ(run({"bench", "--shape", config, kMoe}).exit_code, 2);
   EXPECT_EQ(run({"bench"}).exit_code, 2);

@@ -349,5 +349,22 @@ TEST(ConvertModel, what_exists_is_not_written_over_and_nothing_half_is_left) {
   EXPECT_EQ(left, (std::set<std::string>{"big", "m.gguf"}));
 }
 
+TEST(ConvertModel, a_stop_at_any_moment_leaves_nothing) {
+  const fs::path directory = scratch("stopped"), golden = kData / "golden/mixtral";
+  fs::create_directories(directory);
+  std::vector<std::string> heard;
+  convert_to_gguf(golden, scratch("heard.gguf"), with_format("q8_0"),
+                  [&](std::string_view doing, double share) { heard.push_back(fmt::format("{} {}", doing, share)); });
+  EXPECT_EQ(heard.front().substr(0, 6), "write ");
+  EXPECT_EQ(heard.back(), "logits 1");
+  for (const std::string& last : heard) {
+    const auto stop = [&](std::string_view doing, double share) {
+      if (fmt::format("{} {}", doing, share) == last) throw std::runtime_error("stopped");
+    };
+    EXPECT_THROW(convert_to_gguf(golden, directory / "m.gguf", with_format("q8_0"), stop), std::runtime_error) << last;
+    EXPECT_TRUE(fs::is_empty(directory)) << last;
+  }
+}
+
 }  // namespace
 }  // namespace moxie

@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::function<void(double)> kQuiet = [](double) {};
-
 fs::path data_dir(const std::string& name) {
   return fs::path(MOXIE_SOURCE_DIR) / "tests/data" / name;
 }
@@ -44,7 +42,7 @@ std::vector<float> logits_of(const fs::path& path, const KernelSet& kernels = ch
 }
 
 HfExportResult export_to(const fs::path& from, const fs::path& to, FormatId format) {
-  return export_hf(ModelSource::open(from), to, {.format = format}, kQuiet);
+  return export_hf(ModelSource::open(from), to, {.format = format});
 }
 
 std::set<std::string> names_in(const fs::path& directory) {
@@ -203,7 +201,7 @@ TEST(HfExportFiles, large_models_are_cut_into_shards) {
   const fs::path whole = fresh("whole"), cut = fresh("cut");
   export_to(golden_dir("qwen3_moe"), whole, FormatId::f32);
   const HfExportOptions small{.format = FormatId::f32, .shard_bytes = 100'000};
-  const HfExportResult result = export_hf(ModelSource::open(golden_dir("qwen3_moe")), cut, small, kQuiet);
+  const HfExportResult result = export_hf(ModelSource::open(golden_dir("qwen3_moe")), cut, small);
   EXPECT_GT(result.files, 3);
   EXPECT_TRUE(fs::exists(cut / "model.safetensors.index.json"));
   EXPECT_TRUE(fs::exists(cut / fmt::format("model-00001-of-{:05}.safetensors", result.files)));

@@ -12,6 +12,7 @@
 #include "format/block.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
+#include "model/row_source.h"
 #include "quantize/block_pool.h"
 #include "quantize/routing_target.h"
 #include "spec/config.h"
@@ -29,9 +30,7 @@ constexpr const char* kTiny = R"({"model_type": "mixtral", "vocab_size": 512, "h
 
 fs::path write(const std::string& name, const char* config, const RandomModelOptions& options, int threads = 2) {
   const fs::path path = fs::path(testing::TempDir()) / ("moxie_random_" + name + ".gguf");
-  ThreadPool pool(threads);
-  const RandomModel model = random_model(parse_config(config, "tiny"), "tiny", options);
-  write_gguf(path, model.metadata, model.tensors, pool);
+  write_random_model(random_model(parse_config(config, "tiny"), "tiny", options), path, threads);
   return path;
 }
 
@@ -47,6 +46,29 @@ TEST(RandomModel, equal_arguments_give_equal_bytes_on_any_number_of_threads) {
   const std::string one = bytes_of(write("a", kTiny, options_of("q4_k_m"), 1));
   EXPECT_EQ(bytes_of(write("b", kTiny, options_of("q4_k_m"), 3)), one);
   EXPECT_NE(bytes_of(write("c", kTiny, options_of("q4_k_m", 2))), one);
+}
+
+TEST(RandomModel, packed_rows_are_the_plain_ones) {
+  RandomModelOptions pack = options_of("q4_k_m");
+  pack.pack = true;
+  const GgufFile plain = GgufFile::open(write("plain", kTiny, options_of("q4_k_m"))),
+                 packed = GgufFile::open(write("packed", kTiny, pack));
+  ASSERT_EQ(plain.entries().size(), packed.entries().size());
+  for (size_t i = 0; i < plain.entries().size(); ++i) {
+    const TensorEntry &want = plain.entries()[i], &got = packed.entries()[i];
+    ASSERT_EQ(got.name, want.name);
+    const View& view = want.tensor.view;
+    EXPECT_EQ(got.tensor.view.packed,
+              view.shape.rank() > 1 && is_block_format(view.format) && want.name != "token_embd.weight")
+        << want.name;
+    ASSERT_EQ(got.tensor.view.format, view.format);
+    std::string rows[2];
+    for (const int side : {0, 1}) {
+      rows[side].resize(static_cast<size_t>(view.num_bytes()));
+      RowSource((side == 0 ? want : got).tensor.view).copy(view.format, 0, view.num_rows(), rows[side].data());
+    }
+    EXPECT_TRUE(rows[0] == rows[1]) << want.name;
+  }
 }
 
 TEST(RandomModel, rows_differ_and_have_the_wanted_deviation) {

@@ -64,6 +64,15 @@ TEST(Rope, longrope_changes_factors_above_the_original_context) {
   EXPECT_EQ(rope_attention_factor(rope, 17), 1.5);
 }
 
+TEST(Rope, factors_of_a_file_turn_as_the_scaling_they_were_made_of) {
+  const RopeSpec llama3 = real("Meta-Llama-3.1-8B");
+  RopeSpec file = llama3;
+  file.scaling = RopeScaling::none;
+  for (const double slowdown : rope_slowdowns(llama3)) file.slowdowns.push_back(static_cast<float>(slowdown));
+  EXPECT_EQ(rope_slowdowns(file), file.slowdowns);
+  EXPECT_EQ(rope_inverse_frequencies(file, 1), rope_inverse_frequencies(llama3, 1));
+}
+
 TEST(Rope, yarn_survives_a_ramp_of_no_width) {
   RopeSpec rope = {.theta = 10000, .dim = 4, .scaling = RopeScaling::yarn, .factor = 8, .original_max_position = 1};
   for (float frequency : rope_inverse_frequencies(rope, 1)) EXPECT_TRUE(std::isfinite(frequency));
