@@ -43,7 +43,7 @@ template <int kMask, int kRows, int kSteps>
 [[gnu::always_inline]] inline void multiply_steps(const BlockPanel& panel, int step, const char* const (&q)[kRows],
                                                   V (&sum)[kRows][2]) {
   const auto weights = [&](int at, int g) {
-    const V w = _mm512_load_si512(panel.values[at][16 * g]);
+    const V w = _mm512_loadu_si512(panel.steps[g] + 64 * at);
     return kMask == 0xff ? w : _mm512_and_si512(w, _mm512_set1_epi8(static_cast<char>(kMask)));
   };
 #pragma GCC unroll 8
@@ -271,6 +271,7 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
 template <class Unpack>
 void block_gemm(const GemmArgs& args) {
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
+  for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
   std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;

@@ -18,16 +18,18 @@ namespace {
 
 inline constexpr int kPanelRows = 32, kPanelK = 256, kGroupRows = 16;
 
-/// Element (row, k) is kOffset more than its number. values: step k / 4, row, k % 4. A format that keeps its nibbles
-/// (kNibbles) fills half of the steps: a run of them holds a run of elements in its low nibbles, the next in its high
-/// ones, which count 16 times as much; so scales of the low ones are times 16, and d is divided by it (exact).
+/// Element (row, k) is kOffset more than its number. values: group of rows, step k / 4, row, k % 4. A format that keeps
+/// its nibbles (kNibbles) fills half of the steps: a run of them holds a run of elements in its low nibbles, the next
+/// in its high ones, which count 16 times as much; so scales of the low ones are times 16, and d is divided by it
+/// (exact).
 struct alignas(64) BlockPanel {
-  uint8_t values[kPanelK / 4][kPanelRows][4];
+  uint8_t values[2][kPanelK / 4][kGroupRows][4];
   int32_t scale[16][kPanelRows];  // of a sub-block (super-blocks)
   int32_t min[8][kPanelRows];     // of two sub-blocks, int16 each, the lower one first; or scale * kOffset
   float d[8][kPanelRows];         // super-blocks: d[0]; else of each block of 32
   float m[8][kPanelRows];         // super-blocks: m[0] = dmin; else what is added a block
-  const char* next;               // bytes that later panels need, asked for with each step stored
+  const uint8_t* steps[2];        // of each group of rows, 64 bytes a step: its values, or packed rows as they lie
+  const char* next;               // bytes that later panels need
 };
 
 /// Where the blocks of 16 rows lie.
@@ -45,15 +47,20 @@ struct PackedRows {
 
 using V = __m512i;
 
-/// A group stores kSteps steps; with them it asks for its share of 128 lines, more than any panel's bytes: the first
-/// asks may find no buffer free.
-template <int kSteps = kPanelK / 4>
-inline void store_step(BlockPanel& panel, int step, int group, V v) {
-  _mm512_store_si512(panel.values[step][kGroupRows * group], v);
+/// Of kSteps steps of a group each asks for its share of 128 lines, more than any panel's bytes: the first asks may
+/// find no buffer free.
+template <int kSteps>
+inline void ask(const BlockPanel& panel, int step, int group) {
 #pragma GCC unroll 2
   for (int line = step + kSteps * group; line < 128; line += 2 * kSteps) {
     _mm_prefetch(panel.next + 64 * line, _MM_HINT_T0);
   }
+}
+
+template <int kSteps = kPanelK / 4>
+inline void store_step(BlockPanel& panel, int step, int group, V v) {
+  _mm512_store_si512(panel.values[group][step], v);
+  ask<kSteps>(panel, step, group);
   asm volatile("" ::: "memory");  // in this order: asked for in one go, most would find no buffer
 }
 

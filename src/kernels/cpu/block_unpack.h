@@ -45,18 +45,23 @@ struct UnpackQ4K {
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scales_k4<kNibbles>(rows, panel, group);
+    if constexpr (kNibbles && __is_same(Rows, PackedRows)) {
+      panel.steps[group] = reinterpret_cast<const uint8_t*>(rows.at(16));  // just what the tiles read
+      for (int step = 0; step < 32; ++step) ask<32>(panel, step, group);
+    } else {
 #pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      V q[16];
-      load_dwords(rows, 16 + 64 * half, q);
+      for (int half = 0; half < 2; ++half) {
+        V q[16];
+        load_dwords(rows, 16 + 64 * half, q);
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
-        if constexpr (kNibbles) {
-          store_step<32>(panel, 16 * half + i, group, q[i]);
-        } else {
-          const int step = 32 * half + 16 * (i / 8) + i % 8;
-          store_step(panel, step, group, nibbles(q[i]));
-          store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
+        for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
+          if constexpr (kNibbles) {
+            store_step<32>(panel, 16 * half + i, group, q[i]);
+          } else {
+            const int step = 32 * half + 16 * (i / 8) + i % 8;
+            store_step(panel, step, group, nibbles(q[i]));
+            store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
+          }
         }
       }
     }
