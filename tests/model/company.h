@@ -12,13 +12,6 @@
 
 namespace moxie::test {
 
-/// Every set that this CPU can run.
-inline std::vector<const KernelSet*> sets_here() {
-  std::vector<const KernelSet*> sets = fast_sets();
-  sets.push_back(&ref());
-  return sets;
-}
-
 constexpr FormatId kKvFormats[] = {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::q8_0};
 
 /// A kernel set, and what the cache is kept in.

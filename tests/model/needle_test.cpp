@@ -80,6 +80,10 @@ int64_t num_companies() {
   return text == nullptr ? 1 : std::max(std::atoll(text), 1LL);
 }
 
+struct Found {
+  int64_t companies = 0, compared = 0, differing = 0;  // the latter bits
+};
+
 class Needle : public testing::TestWithParam<Case> {
  protected:
   static void SetUpTestSuite() { found = {}; }
@@ -97,9 +101,6 @@ class Needle : public testing::TestWithParam<Case> {
     }
   }
 
-  struct Found {
-    int64_t companies = 0, compared = 0, differing = 0;
-  };
   static inline Found found;
 };
 
