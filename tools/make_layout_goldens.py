@@ -2,8 +2,8 @@
 """Writes models of tests/data/golden in other layouts and formats into tests/data/golden-layouts (numpy only).
 
 Usage: make_layout_goldens.py    (from anywhere; writes the same bytes every time)
-A directory NAME beside NAME-f32 holds rounded weights; NAME-f32 holds the same values as f32 in the plain layout, so
-that both must give equal logits.
+gpt_oss-mxfp4-f32 holds what the weights of gpt_oss-mxfp4 stand for, as f32 in the plain layout, so that both must give
+equal logits.
 """
 
 import json
@@ -82,18 +82,12 @@ def to_bf16(values):
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def from_bf16(halves):
-    return (halves.astype(np.uint32) << 16).view(np.float32)
-
-
 def round_weights():
     config, tensors = load("mixtral")
     halves = {name: to_bf16(tensor) for name, tensor in tensors.items()}
     save("mixtral-bf16", config | {"torch_dtype": "bfloat16"}, halves)
-    save("mixtral-bf16-f32", config, {name: from_bf16(half) for name, half in halves.items()})
     halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
     save("mixtral-f16", config | {"torch_dtype": "float16"}, halves)
-    save("mixtral-f16-f32", config, {name: half.astype(np.float32) for name, half in halves.items()})
 
 
 def quantize_mxfp4(rows):

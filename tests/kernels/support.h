@@ -29,6 +29,13 @@ inline const KernelSet& ref() {
   return *find_kernel_set("ref");
 }
 
+/// Every set that this CPU can run.
+inline std::vector<const KernelSet*> sets_here() {
+  std::vector<const KernelSet*> sets = fast_sets();
+  sets.push_back(&ref());
+  return sets;
+}
+
 /// Allowed error of a product, as a share of sum |x w|, for rows of up to 1000 k. The inputs are rounded to the format
 /// before both sides, so that only the sum differs: f32 everywhere.
 inline double tolerance(FormatId weight) {

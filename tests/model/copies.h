@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "base/file.h"
+#include "kernels/support.h"
 #include "store/safetensors.h"
 #include "store/store_test_util.h"
 
@@ -36,6 +37,15 @@ class CheckpointCopy {
     std::memcpy(data, view.f32(), static_cast<size_t>(view.num_bytes()));
     view = tensor.view;
     return data;
+  }
+
+  /// All tensors become f32.
+  void widen() {
+    for (NamedView& each : tensors_) {
+      auto& [tensor, data] = owned_.emplace_back(Tensor::zeros_f32(each.view.shape));
+      ref().decode_row(each.view.format, each.view.data, nullptr, each.view.shape.num_elems(), data);
+      each.view = tensor.view;
+    }
   }
 
   /// [E, A, B] f32 becomes [E, B, A].

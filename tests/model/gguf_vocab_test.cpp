@@ -8,24 +8,29 @@
 
 #include "model/model_source.h"
 #include "store/gguf.h"
+#include "store/store_test_util.h"
 #include "text/tokenizer_data.h"
 
 namespace moxie {
 namespace {
 
-std::filesystem::path unpacked(const std::string& name) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("moxie_vocab_" + name + ".gguf");
+std::filesystem::path unpacked(const TemporaryDirectory& directory, const std::string& name) {
+  const std::filesystem::path path = directory / (name + ".gguf");
   std::ofstream(path, std::ios::binary) << tokenizer_data::read("ggml-vocab/" + name + ".gguf.gz");
   return path;
 }
 
-class GgufVocabulary : public testing::TestWithParam<const char*> {};
+class GgufVocabulary : public testing::TestWithParam<const char*> {
+ protected:
+  TemporaryDirectory directory_;
+  const std::filesystem::path file_ = unpacked(directory_, GetParam());
+};
 
 // Texts stand between marker lines; ids stand one line a text.
 TEST_P(GgufVocabulary, gives_the_ids_that_llama_cpp_expects) {
   const std::string texts = tokenizer_data::read("ggml-vocab/texts.inp");
   std::istringstream lines(tokenizer_data::read(std::string("ggml-vocab/") + GetParam() + ".out"));
-  const Tokenizer tokenizer = ModelSource::open(unpacked(GetParam())).tokenizer();
+  const Tokenizer tokenizer = ModelSource::open(file_).tokenizer();
   constexpr std::string_view kMarker = "\n__ggml_vocab_test__\n";
   size_t count = 0;
   for (size_t at = 0; at <= texts.size(); ++count) {
@@ -43,7 +48,7 @@ TEST_P(GgufVocabulary, gives_the_ids_that_llama_cpp_expects) {
 
 // The same vocabulary in its Hugging Face form, made of the file by tools/gguf_vocab.py.
 TEST_P(GgufVocabulary, encodes_the_corpus_as_its_hugging_face_form_does) {
-  const Tokenizer ours = ModelSource::open(unpacked(GetParam())).tokenizer();
+  const Tokenizer ours = ModelSource::open(file_).tokenizer();
   const std::string name = GetParam() == std::string("gpt-2") ? "gpt2" : GetParam();
   const Tokenizer theirs = tokenizer_data::open(name);
   for (const std::string& text : tokenizer_data::corpus()) {
@@ -69,12 +74,10 @@ std::vector<std::string> user_defined(const std::filesystem::path& path) {
 // What stands around a text, added tokens, decoding: all of it, through tokenizer.json and tokenizer_config.json.
 TEST_P(GgufVocabulary, is_the_same_in_the_files_of_a_directory) {
   const std::string name = GetParam();
-  const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) / ("moxie_files_" + name);
-  std::filesystem::remove_all(directory);
-  std::filesystem::create_directories(directory);
-  const ModelSource source = ModelSource::open(unpacked(name));
-  source.write_text_files(directory);
-  const Tokenizer ours = source.tokenizer(), theirs = Tokenizer::load(directory);
+  TemporaryDirectory made;
+  const ModelSource source = ModelSource::open(file_);
+  source.write_text_files(made.path());
+  const Tokenizer ours = source.tokenizer(), theirs = Tokenizer::load(made.path());
   const bool sentencepiece = name == "llama-spm" || name == "phi-3";
   EXPECT_EQ(ours.bos(), theirs.bos());
   EXPECT_EQ(ours.eos(), theirs.eos());
@@ -87,7 +90,7 @@ TEST_P(GgufVocabulary, is_the_same_in_the_files_of_a_directory) {
   for (int32_t id = 0; id < ours.vocab_size(); ++id) {
     if (ours.is_special(id)) texts.push_back("one" + ours.token_bytes(id) + "two " + ours.token_bytes(id));
   }
-  const std::vector<std::string> apart = user_defined(unpacked(name));
+  const std::vector<std::string> apart = user_defined(file_);
   for (const std::string& text : texts) {
     const auto stands_in_text = [&](const std::string& token) { return text.find(token) != std::string::npos; };
     if (sentencepiece && std::any_of(apart.begin(), apart.end(), stands_in_text)) continue;
@@ -109,7 +112,8 @@ INSTANTIATE_TEST_SUITE_P(Files, GgufVocabulary,
                          });
 
 TEST(GgufVocabularyRoles, sentencepiece_begins_a_text_with_bos) {
-  const Tokenizer tokenizer = ModelSource::open(unpacked("llama-spm")).tokenizer();
+  TemporaryDirectory directory;
+  const Tokenizer tokenizer = ModelSource::open(unpacked(directory, "llama-spm")).tokenizer();
   EXPECT_EQ(tokenizer.bos(), 1);
   EXPECT_EQ(tokenizer.eos(), 2);
   EXPECT_EQ(tokenizer.encode("Hello").front(), 1);

@@ -12,6 +12,7 @@ namespace {
 
 using test::CheckpointCopy;
 using test::data_dir;
+using test::sets_here;
 
 // Logits of 48 tokens, the same for all models here.
 std::vector<float> logits_of(const std::filesystem::path& directory, const KernelSet& set) {
@@ -22,12 +23,6 @@ std::vector<float> logits_of(const std::filesystem::path& directory, const Kerne
   const std::vector<int32_t> pages = runner.pages(1);
   const StepSequence sequence{tokens, 0, pages, 48};
   return runner.step({&sequence, 1}, {});
-}
-
-std::vector<const KernelSet*> sets_here() {
-  std::vector<const KernelSet*> sets = test::fast_sets();
-  sets.push_back(&test::ref());
-  return sets;
 }
 
 void expect_same_bits(const std::filesystem::path& a, const std::filesystem::path& b) {
@@ -80,22 +75,21 @@ TEST(Layouts, the_block_may_be_called_mlp) {
   expect_same_bits(renamed.write(), data_dir("golden/granitemoe"));
 }
 
-struct Twin {
-  const char* model;
-  FormatId format;
-  double rounded;  // allowed where a set rounds activations to bf16, as a share of the largest logit
-};
+void expect_close(const std::filesystem::path& small, FormatId format, const std::filesystem::path& twin) {
+  for (const KernelSet* set : sets_here()) {
+    const bool exact = set->activation_format(format) == FormatId::f32;  // else activations are rounded
+    EXPECT_LE(distance(small, twin, *set), exact ? 1e-5 : 0.02) << small << " in " << set->name;
+  }
+}
 
 TEST(Layouts, weights_in_smaller_formats_mean_what_their_f32_twins_say) {
-  for (const Twin& twin : {Twin{"mixtral-bf16", FormatId::bf16, 0.02}, Twin{"mixtral-f16", FormatId::f16, 0.02},
-                           Twin{"gpt_oss-mxfp4", FormatId::mxfp4, 0.02}}) {
-    const std::filesystem::path small = data_dir(std::string("golden-layouts/") + twin.model);
-    for (const KernelSet* set : sets_here()) {
-      const bool exact = set->activation_format(twin.format) == FormatId::f32;
-      EXPECT_LE(distance(small, small.string() + "-f32", *set), exact ? 1e-5 : twin.rounded)
-          << twin.model << " in " << set->name;
-    }
+  for (const FormatId format : {FormatId::bf16, FormatId::f16}) {
+    const auto small = data_dir(fmt::format("golden-layouts/mixtral-{}", format_name(format)));
+    CheckpointCopy twin(small);
+    twin.widen();
+    expect_close(small, format, twin.write());
   }
+  expect_close(data_dir("golden-layouts/gpt_oss-mxfp4"), FormatId::mxfp4, data_dir("golden-layouts/gpt_oss-mxfp4-f32"));
 }
 
 }  // namespace

@@ -3,96 +3,29 @@
 // runs.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cstring>
-#include <deque>
-
-#include "kernels/support.h"
-#include "model/runner.h"
+#include "model/company.h"
 
 namespace moxie {
 namespace {
 
+using test::alone;
+using test::difference;
+using test::Going;
 using test::Random;
+using test::random_tokens;
+using test::Setting;
 
 constexpr int64_t kLength = 128;  // two pages; all that the goldens' configs allow
-
-std::vector<const KernelSet*> sets_here() {
-  std::vector<const KernelSet*> sets = test::fast_sets();
-  sets.push_back(&test::ref());
-  return sets;
-}
-
-// A kernel set, and what the cache is kept in.
-struct Setting {
-  const KernelSet* kernels;
-  FormatId kv_format;
-  std::string name() const { return fmt::format("{} with a cache in {}", kernels->name, format_name(kv_format)); }
-};
 
 // ref takes its time: one format there, all with the others.
 std::vector<Setting> settings_here() {
   std::vector<Setting> settings;
-  for (const KernelSet* set : sets_here()) {
-    for (const FormatId format : {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::q8_0}) {
+  for (const KernelSet* set : test::sets_here()) {
+    for (const FormatId format : test::kKvFormats) {
       if (set != &test::ref() || format == FormatId::f16) settings.push_back({set, format});
     }
   }
   return settings;
-}
-
-std::vector<int32_t> random_tokens(int64_t n, const Model& model, Random& random) {
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random.below(model.spec().vocab_size));
-  return tokens;
-}
-
-// A sequence on its way through a runner, and the logits of each of its tokens.
-struct Going {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> pages;
-  int64_t done = 0;
-  std::vector<float> logits;
-
-  int64_t left() const { return static_cast<int64_t>(tokens.size()) - done; }
-  StepSequence next(int64_t n) const {
-    return {std::span(tokens).subspan(static_cast<size_t>(done), static_cast<size_t>(n)), done, pages, n};
-  }
-};
-
-// One step of `count[i]` tokens of each sequence.
-void step(Runner& runner, int64_t vocab_size, std::span<Going*> going, const std::vector<int64_t>& counts) {
-  std::vector<StepSequence> sequences;
-  for (size_t i = 0; i < going.size(); ++i) sequences.push_back(going[i]->next(counts[i]));
-  const std::vector<float> logits = runner.step(sequences, {});
-  const float* from = logits.data();
-  for (size_t i = 0; i < going.size(); ++i) {
-    going[i]->logits.insert(going[i]->logits.end(), from, from + counts[i] * vocab_size);
-    from += counts[i] * vocab_size;
-    going[i]->done += counts[i];
-  }
-}
-
-// Logits of all tokens of one sequence alone, `chunk` tokens a step.
-std::vector<float> alone(const Model& model, const Setting& setting, int threads, const std::vector<int32_t>& tokens,
-                         int64_t chunk) {
-  Runner runner(model, threads, *setting.kernels, setting.kv_format);
-  Going going{.tokens = tokens,
-              .pages = runner.pages((static_cast<int64_t>(tokens.size()) + kKeyBlock - 1) / kKeyBlock)};
-  Going* one[] = {&going};
-  while (going.left() > 0) step(runner, model.spec().vocab_size, one, {std::min(chunk, going.left())});
-  return going.logits;
-}
-
-// Where two runs differ first; empty if nowhere.
-std::string difference(const std::vector<float>& a, const std::vector<float>& b, int64_t vocab_size) {
-  if (a.size() != b.size()) return fmt::format("{} logits against {}", a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i) {
-    if (std::memcmp(&a[i], &b[i], sizeof(float)) == 0) continue;
-    const auto at = static_cast<int64_t>(i);
-    return fmt::format("token {}, logit {}: {} against {}", at / vocab_size, at % vocab_size, a[i], b[i]);
-  }
-  return "";
 }
 
 class SameBits : public testing::TestWithParam<const char*> {
@@ -151,27 +84,11 @@ TEST_P(SameBits, for_any_company_in_the_batch) {
     Random random(seed);
     const Setting& setting = settings[seed % settings.size()];
     Runner runner(*model_, static_cast<int>(1 + random.below(3)), *setting.kernels, setting.kv_format);
-    std::vector<int32_t> pages = runner.pages(16);
-    for (size_t i = pages.size() - 1; i > 0; --i) {
-      std::swap(pages[i], pages[static_cast<size_t>(random.below(static_cast<int64_t>(i) + 1))]);
-    }
     std::deque<Going> all;
     for (int64_t n = 2 + random.below(5); n > 0; --n) {
-      Going& going = all.emplace_back();
-      going.tokens = random_tokens(1 + random.below(kLength), *model_, random);
-      for (int i = 0; i < 2; ++i) going.pages.push_back(pages.back()), pages.pop_back();
+      all.push_back({.tokens = random_tokens(1 + random.below(kLength), *model_, random)});
     }
-    for (;;) {
-      std::vector<Going*> now;
-      std::vector<int64_t> counts;
-      for (Going& going : all) {
-        if (going.left() == 0 || random.below(4) == 0) continue;
-        now.push_back(&going);
-        counts.push_back(random.below(2) == 0 ? 1 : 1 + random.below(going.left()));  // decode or prefill
-      }
-      if (!now.empty()) step(runner, vocab_size_, now, counts);
-      if (std::all_of(all.begin(), all.end(), [](const Going& going) { return going.left() == 0; })) break;
-    }
+    test::run_in_company(runner, vocab_size_, all, random);
     for (const Going& going : all) {
       const std::vector<float> expected = alone(*model_, setting, 1, going.tokens, kLength);
       ASSERT_EQ("", difference(expected, going.logits, vocab_size_)) << setting.name() << ", seed " << seed;
