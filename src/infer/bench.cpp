@@ -116,7 +116,7 @@ PeerReport run_peer(const BenchOptions& options) {
                      last_lines(output.err.empty() ? output.out : output.err));
   }
   try {
-    return parse_peer(output.out, source);
+    return parse_peer(peer_report(output.out, output.err), source);
   } catch (const Error& error) {
     if (output.err.empty()) throw;
     throw Error(error.code(), fmt::format("{}\nIts stderr ended with:\n{}", error.text(), last_lines(output.err)));

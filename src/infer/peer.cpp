@@ -112,6 +112,10 @@ int threads_of_table(std::string_view text) {
   return threads;
 }
 
+bool has_table(std::string_view text) {
+  return text.find("S_TG t/s") != std::string_view::npos;
+}
+
 // | PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s | T s | S t/s |
 PeerReport parse_table(std::string_view text, const std::string& source) {
   constexpr size_t kColumns = 10;
@@ -132,8 +136,12 @@ PeerReport parse_table(std::string_view text, const std::string& source) {
 
 }  // namespace
 
+std::string_view peer_report(std::string_view out, std::string_view err) {
+  return !has_table(out) && has_table(err) ? err : out;
+}
+
 PeerReport parse_peer(std::string_view text, const std::string& source) {
-  const bool is_table = text.find("S_TG t/s") != std::string_view::npos;
+  const bool is_table = has_table(text);
   const std::string json = is_table ? "" : without_warnings(text);
   if (!is_table && !json.starts_with('[')) {
     throw no_report(source, text.empty() ? "nothing" : fmt::format("\"{}\"", printable(text)));

@@ -23,6 +23,9 @@ struct PeerReport {
   std::vector<PeerTest> tests;
 };
 
+/// Which of a peer's two outputs holds its report: ik_llama.cpp's llama-batched-bench writes its table to stderr.
+std::string_view peer_report(std::string_view out, std::string_view err);
+
 /// Reads `text`: the JSON of `llama-bench -o json` (avg_ts, n_prompt, n_gen, n_threads), or the table of
 /// llama-batched-bench. Throws Error{invalid} naming `source` for anything else, and for output without a test.
 PeerReport parse_peer(std::string_view text, const std::string& source);

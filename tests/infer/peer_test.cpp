@@ -54,6 +54,12 @@ TEST(Peer, the_table_of_batched_bench_is_read) {
   EXPECT_EQ(report.tests[1].tokens_per_second, 128);
 }
 
+TEST(Peer, a_table_on_stderr_is_found) {
+  EXPECT_EQ(peer_report("WARNING: 0 bytes\n", "| S_TG t/s |"), "| S_TG t/s |");
+  EXPECT_EQ(peer_report("| S_TG t/s |", "| S_TG t/s | of another |"), "| S_TG t/s |");
+  EXPECT_EQ(peer_report("[]", "noise"), "[]");
+}
+
 TEST(Peer, anything_else_is_refused) {
   for (const char* text : {"", "  \n", "| model | test |", "[]", "{}", "[1]", "[{\"n_prompt\": 4}]",
                            R"([{"n_prompt": 4, "n_gen": 0, "n_threads": 1, "avg_ts": 0}])",
