@@ -105,9 +105,10 @@ else
   echo "format: skipped, no clang-format-14 here"
 fi
 if check "build: release" build release; then run_ctest release; fi
-# Left to the release run, for they take minutes here and run code that other tests reach: much text, a larger model's bits.
-mapfile -t core < <(test_targets base format text tensor spec kernels ops store plan moe model infer train report)
-if check "build: dev (ASan, UBSan)" build dev "${core[@]}"; then run_ctest dev -E '_NOT_BUILT$|^tools\.|^browser\.|EvaluatePeer|Models/SameBits.*moe_7m'; fi
+# Left to the release run, for they take minutes here and run code that other tests reach: much text, a larger model's
+# bits, bits of one format a model (they meet in the needle's mixed models, and one by one in tests/kernels).
+mapfile -t core < <(test_targets base format text tensor spec kernels ops store plan moe model infer quantize train report)
+if check "build: dev (ASan, UBSan)" build dev "${core[@]}"; then run_ctest dev -E '_NOT_BUILT$|^tools\.|^browser\.|EvaluatePeer|Models/SameBits.*moe_7m|OneFormat/Needle'; fi
 mapfile -t threaded < <(test_targets base model infer)
 if check "build: tsan" build tsan "${threaded[@]}"; then run_ctest tsan -R 'ThreadPool|Engine|greedy_ids_match' -E '_NOT_BUILT$'; fi
 mapfile -t fuzzers < <(find fuzz -name '*.cpp' -printf 'fuzz_%f\n' | sed 's/\.cpp$//' | sort)

@@ -9,13 +9,6 @@ namespace moxie::test {
 
 inline constexpr FormatId kComputableFormats[] = {FormatId::f32, FormatId::bf16, FormatId::f16, FormatId::mxfp4};
 
-/// Every kernel set that this CPU can run.
-inline std::vector<const KernelSet*> sets_here() {
-  std::vector<const KernelSet*> sets = fast_sets();
-  sets.insert(sets.begin(), &ref());
-  return sets;
-}
-
 /// Whether a set multiplies weights of this format by unrounded f32 activations.
 inline bool is_exact(const KernelSet& set, FormatId weight) {
   return set.activation_format(weight) == FormatId::f32;
