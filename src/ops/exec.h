@@ -1,6 +1,9 @@
 // What an op needs to run: a kernel set, threads and scratch. An argument, never a global.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+
 #include "base/arena.h"
 #include "base/thread_pool.h"
 #include "format/fp8.h"
@@ -24,14 +27,17 @@ inline void lap(const Exec& exec, StepWork work) {
 }
 
 /// Calls body(row, worker) for each row of [0, num_rows): on all threads, unless so few rows are not worth waking them.
+/// A thread takes runs of rows: what neighbours write often shares cache lines (keys do).
 template <typename Body>
 void for_rows(Exec& exec, int64_t num_rows, Body&& body) {
-  constexpr int64_t kWorthThreads = 8;
-  if (num_rows >= kWorthThreads) {
-    exec.pool.run(num_rows, body);
-    return;
-  }
-  for (int64_t row = 0; row < num_rows; ++row) body(row, 0);
+  constexpr int64_t kWorthThreads = 8, kRunsPerThread = 8;
+  const auto run_rows = [&](int64_t first, int64_t last, int worker) {
+    for (int64_t row = first; row < last; ++row) body(row, worker);
+  };
+  if (num_rows < kWorthThreads) return run_rows(0, num_rows, 0);
+  const int64_t runs = std::min<int64_t>(num_rows, kRunsPerThread * exec.pool.size());
+  exec.pool.run(runs,
+                [&](int64_t run, int worker) { run_rows(run * num_rows / runs, (run + 1) * num_rows / runs, worker); });
 }
 
 /// Row `row` of a matrix in any computable format as f32, exactly; rows of all dimensions but the last are counted
