@@ -2,9 +2,12 @@
 // nothing.
 #pragma once
 
-#include <algorithm>
+#include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "format/block.h"
 #include "format/packed.h"
