@@ -11,13 +11,16 @@ namespace {
 
 constexpr int64_t kMostTokens = 32;
 
+// Of a text; where there is no tokenizer, or none that knows its characters (random models), any ids will do.
 std::vector<int32_t> ids_for(const ModelSource& source, const ModelSpec& spec) {
   std::vector<int32_t> ids;
   try {
     ids = source.tokenizer().encode(
         "The quick brown fox jumps over the lazy dog. In 1969 two people walked on the moon; since then, nobody has "
         "been back for more than a few days.");
-  } catch (const Error&) {  // no tokenizer, or one that we do not read: any ids will do
+  } catch (const Error&) {
+  }
+  if (ids.empty()) {
     for (int64_t i = 0; i < kMostTokens; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % spec.vocab_size));
   }
   const auto most = static_cast<size_t>(std::min(kMostTokens, spec.max_position));

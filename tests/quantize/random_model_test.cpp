@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "model/row_source.h"
 #include "quantize/block_pool.h"
+#include "quantize/convert.h"
 #include "quantize/routing_target.h"
 #include "spec/config.h"
 #include "spec/shapes.h"
@@ -69,6 +70,17 @@ TEST(RandomModel, packed_rows_are_the_plain_ones) {
     }
     EXPECT_TRUE(rows[0] == rows[1]) << want.name;
   }
+}
+
+TEST(RandomModel, can_be_converted_though_its_vocabulary_knows_no_text) {
+  const fs::path out = fs::path(testing::TempDir()) / "moxie_random_converted.moxie";
+  fs::remove(out);
+  ConvertOptions options;
+  options.plan.pack = true;
+  const ConvertReport report = convert_to_gguf(write("to_convert", kTiny, options_of("q8_0")), out, options);
+  ASSERT_TRUE(report.logits.has_value());
+  EXPECT_GT(report.logits->tokens, 1);
+  EXPECT_TRUE(report.logits->identical);
 }
 
 TEST(RandomModel, rows_differ_and_have_the_wanted_deviation) {
