@@ -98,7 +98,8 @@ void bench(BenchFlags& flags) {
 void add_bench(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("bench", "Prefill and decode speed, beside this machine's measured limits");
   auto flags = std::make_shared<BenchFlags>();
-  verb->add_option("model", flags->model, "Model directory, GGUF file, or org/name in the Hugging Face cache");
+  verb->add_option("model", flags->model,
+                   "Model directory, GGUF or .moxie file, or org/name in the Hugging Face cache");
   flags->shape.declare(*verb);
   CLI::Option* shape = verb->get_option("--shape");
   shape->description("Instead of MODEL: random weights, in $TMPDIR while it runs. " + shape->get_description());

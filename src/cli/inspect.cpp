@@ -261,10 +261,10 @@ void print_text(const Inspection& in) {
 void add_inspect(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("inspect", "What a model is and what it costs; works from a config.json alone");
   auto options = std::make_shared<Options>();
-  verb->add_option(
-          "model", options->model,
-          "Model directory, GGUF file, org/name in the Hugging Face cache, a config.json, or the TOML of a training "
-          "run")
+  verb->add_option("model", options->model,
+                   "Model directory, GGUF or .moxie file, org/name in the Hugging Face cache, a config.json, or the "
+                   "TOML of a training "
+                   "run")
       ->required();
   verb->add_option("--context", options->context, "Tokens in the cache for the estimates (default: up to 4096)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 48));

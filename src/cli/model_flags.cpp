@@ -55,7 +55,7 @@ std::filesystem::path find_model(const std::string& argument) {
   if (std::filesystem::exists(argument, ignored)) {
     if (is_gguf_file(argument)) return argument;
     throw invalid({.where = argument,
-                   .expected = "a model directory (config.json and safetensors) or a GGUF file",
+                   .expected = "a model directory (config.json and safetensors) or a GGUF or .moxie file",
                    .got = "another file"});
   }
   const size_t slash = argument.find('/');
@@ -93,7 +93,8 @@ std::string_view kv_name(FormatId kv_format) {
 }
 
 void ModelFlags::declare_model(CLI::App& verb) {
-  verb.add_option("model", model, "Model directory, GGUF file, or org/name in the Hugging Face cache")->required();
+  verb.add_option("model", model, "Model directory, GGUF or .moxie file, or org/name in the Hugging Face cache")
+      ->required();
   declare_kv(verb, kv_format);
 }
 
