@@ -263,8 +263,7 @@ void add_inspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
   verb->add_option("model", options->model,
                    "Model directory, GGUF or .moxie file, org/name in the Hugging Face cache, a config.json, or the "
-                   "TOML of a training "
-                   "run")
+                   "TOML of a training run")
       ->required();
   verb->add_option("--context", options->context, "Tokens in the cache for the estimates (default: up to 4096)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 48));

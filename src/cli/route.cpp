@@ -99,9 +99,7 @@ void route(const RouteFlags& flags) {
   const MoeSpec& ffn = first_moe(loaded);
   const std::string text = flags.file.empty() ? flags.text : read_file(flags.file, kLargestText);
   const std::vector<int32_t> ids = loaded.tokenizer().encode(text);
-  if (ids.empty())
-    throw make_error(ErrorCode::usage,
-                     "the text has no tokens: say at least one character that the model's vocabulary knows");
+  if (ids.empty()) throw make_error(ErrorCode::usage, "the text has no tokens that the model's vocabulary knows");
   const std::string source = flags.file.empty() ? "prompt" : flags.file;
   const RoutingTrace trace = trace_text(loaded, ids, source);
   std::vector<std::string> tokens;

@@ -22,11 +22,6 @@ bool is_later_part(const std::string& name) {
   return tail[0] == '-' && tail.substr(6, 4) == "-of-" && tail.substr(1, 5) != "00001";
 }
 
-// .moxie: with packed rows.
-bool has_gguf_name(const fs::path& file) {
-  return file.extension() == ".gguf" || file.extension() == ".moxie";
-}
-
 // The GGUF model in a directory without a config.json.
 std::optional<fs::path> only_gguf(const fs::path& directory) {
   std::vector<fs::path> found;

@@ -11,7 +11,7 @@
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
 #include "model/model_source.h"
-#include "quantize/pack.h"
+#include "model/pack.h"
 
 namespace moxie {
 namespace {

@@ -35,10 +35,10 @@ struct HfExportResult {
 /// Writes `out`: config.json, weights under the names of the family, tokenizer, chat template and sampling defaults.
 /// Block formats and MXFP4 become numbers; rounding is to nearest even, selection biases stay f32. `out` appears whole
 /// or not at all, after every value was read back and compared. Memory: what bind_weights copies, one piece of a tensor
-/// (of gpt-oss one expert). Cost: two passes over the source, "write" and
-/// "check". Throws Error{usage} if `out` exists or the format is another, Error{invalid} as ModelSource and
-/// bind_weights do, for what a config.json cannot say, and for values beyond f16's range; Error{does_not_fit} if the
-/// disk has too little room, Error{runtime} if it fails or does not give back what was written.
+/// (of gpt-oss one expert). Cost: two passes over the source, "write" and "check". Throws Error{usage} if `out` exists
+/// or the format is another, Error{invalid} as ModelSource and bind_weights do, for what a config.json cannot say, and
+/// for values beyond f16's range; Error{does_not_fit} if the disk has too little room, Error{runtime} if it fails or
+/// does not give back what was written.
 HfExportResult export_hf(const ModelSource& source, const std::filesystem::path& out, const HfExportOptions& options,
                          const WorkProgress& progress = {});
 

@@ -9,9 +9,9 @@
 #include "base/machine.h"
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
+#include "model/pack.h"
 #include "quantize/block_pool.h"
 #include "quantize/gguf_plan.h"
-#include "quantize/pack.h"
 #include "quantize/routing_target.h"
 
 namespace moxie {

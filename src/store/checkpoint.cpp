@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/json.h"
+#include "store/gguf.h"
 #include "store/safetensors.h"
 
 namespace moxie {
@@ -40,8 +41,7 @@ std::string list(const std::vector<std::string>& names) {
   for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
     const std::string name = entry.path().filename().string();
     if (is_pickle_name(entry.path())) pickles.push_back(name);
-    const std::filesystem::path kind = entry.path().extension();
-    if (kind == ".safetensors" || kind == ".gguf" || kind == ".moxie") others.push_back(name);
+    if (entry.path().extension() == ".safetensors" || has_gguf_name(entry.path())) others.push_back(name);
   }
   std::sort(pickles.begin(), pickles.end());
   std::sort(others.begin(), others.end());

@@ -129,6 +129,10 @@ void join(std::vector<TensorEntry>& entries) {
 
 }  // namespace
 
+bool has_gguf_name(const fs::path& file) {
+  return file.extension() == ".gguf" || file.extension() == ".moxie";
+}
+
 GgufFile GgufFile::open(const fs::path& path) {
   Part first = open_part(path);
   GgufFile file;

@@ -39,6 +39,9 @@ struct GgufHeader {
 /// Time: linear (plus the sort of names); memory: some 60 bytes and its text a metadata value, a few hundred a tensor.
 GgufHeader parse_gguf_header(std::string_view file_bytes, const std::string& source);
 
+/// Whether a file is called as GGUF files are: .gguf, or .moxie with packed rows.
+bool has_gguf_name(const std::filesystem::path& file);
+
 /// One GGUF file, or all parts of a split set, mapped. Nothing is copied.
 class GgufFile {
  public:

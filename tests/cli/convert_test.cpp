@@ -126,17 +126,6 @@ TEST_F(ConvertVerb, bad_models_are_refused_and_leave_nothing) {
   EXPECT_FALSE(std::filesystem::exists(path("m.gguf")));
 }
 
-TEST_F(ConvertVerb, a_stop_leaves_nothing) {
-  ASSERT_EQ(run({"random", "--shape", "small", path("small.gguf")}).exit_code, 0);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    Child child({"convert", path("small.gguf"), path("m.gguf"), "--format", "iq2_xxs", "-t", "1"}, {});  // for seconds
-    for (int i = 0; i < 10'000 && files().size() < 2; ++i) ::usleep(1000);  // until there is a file in the making
-    child.send(signal);
-    EXPECT_EQ(child.finish(), 128 + signal);
-    EXPECT_EQ(files(), std::vector<std::string>{"small.gguf"});
-  }
-}
-
 TEST_F(ConvertVerb, a_full_disk_is_said_and_leaves_nothing) {
   const std::string script =
       "trap '' XFSZ; ulimit -f 4000; exec '" MOXIE_BINARY "' convert '" + kMoe + "' '" + path("m.gguf") + "'";

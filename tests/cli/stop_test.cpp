@@ -1,4 +1,5 @@
-// Ctrl-C while a verb makes a file: exit code 130, and nothing half made stays.
+// Ctrl-C, SIGTERM and a closing terminal while a verb makes a file: exit code 128 + the signal, nothing half made
+// stays.
 #include <chrono>
 #include <thread>
 
@@ -9,16 +10,16 @@ namespace {
 
 class Stop : public Workspace {
  protected:
-  // Interrupts the command once there is a file of that name, or its draft: exit code, and what is left.
-  void stop(const std::vector<std::string>& arguments, const std::string& name, bool draft) {
+  // Sends the command the signal once there is a file of that name, or its draft: exit code, and what is left.
+  void stop(const std::vector<std::string>& arguments, const std::string& name, bool draft, int signal = SIGINT) {
     const std::vector<std::string> before = files();
     Child child(arguments, {.environment = {"TMPDIR=" + directory_.string()}});
     const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(2);
     while (!has(name, draft) && std::chrono::steady_clock::now() < patience) {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
-    child.send(SIGINT);
-    EXPECT_EQ(child.finish(), 130) << child.err;
+    child.send(signal);
+    EXPECT_EQ(child.finish(), 128 + signal) << child.err;
     EXPECT_EQ(child.out, "");
     EXPECT_EQ(files(), before);
   }
@@ -35,7 +36,10 @@ class Stop : public Workspace {
 };
 
 TEST_F(Stop, convert_leaves_no_file) {
-  stop({"convert", kMoe, path("m.gguf"), "--format", "iq2_xxs", "-t", "1"}, "m.gguf", true);
+  ASSERT_EQ(run({"random", "--shape", "small", path("small.gguf")}).exit_code, 0);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    stop({"convert", path("small.gguf"), path("m.gguf"), "--format", "iq2_xxs", "-t", "1"}, "m.gguf", true, signal);
+  }
   stop({"convert", kMoe, path("m.moxie"), "--format", "iq2_xs", "-t", "1"}, "m.moxie", true);
 }
 

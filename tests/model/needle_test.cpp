@@ -29,7 +29,7 @@ struct Case {
 
 fs::path write_moe(const fs::path& directory, bool packed, bool experts_apart, std::function<FormatId()> next_format) {
   test::RandomMoe moe;
-  moe.packed = packed;
+  moe.packs_rows = packed;
   moe.experts_apart = experts_apart;
   moe.next_format = std::move(next_format);
   moe.write(directory / "model.gguf", 1);

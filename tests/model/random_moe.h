@@ -10,11 +10,10 @@
 #include <vector>
 
 #include "format/block.h"
-#include "format/packed.h"
 #include "kernels/support.h"
 #include "model/gguf_metadata.h"
 #include "model/gguf_tensors.h"
-#include "model/gguf_weights.h"
+#include "model/pack.h"
 #include "spec/config.h"
 #include "spec/gguf_export.h"
 #include "store/gguf.h"
@@ -29,7 +28,7 @@ constexpr const char* kRandomMoe = R"({"model_type": "qwen2_moe", "vocab_size": 
 
 class RandomMoe {
  public:
-  bool packed = false;         // rows, where they can be
+  bool packs_rows = false;     // where they can be packed
   bool experts_apart = false;  // one tensor an expert, under the names of a Hugging Face directory
   /// Asked once a tensor; routers and vectors are f32.
   std::function<FormatId()> next_format;
@@ -68,7 +67,6 @@ class RandomMoe {
 
   MadeTensor tensor(const std::string& name, FormatId format, const Shape& shape) {
     MadeTensor out{.name = name, .format = format, .shape = shape};
-    out.packed = packed && may_be_packed(name, shape) && can_pack(format) && shape[shape.rank() - 2] % kPackedRows == 0;
     const int64_t columns = shape.back(), bytes = row_bytes(format, columns);
     auto rows = std::make_shared<std::string>();
     if (shape.rank() == 1) {
@@ -78,14 +76,10 @@ class RandomMoe {
     for (int64_t i = 0; shape.rank() > 1 && i < shape.num_elems() / kUnit; ++i) {
       *rows += units(format)[static_cast<size_t>(random_.below(kUnits))];
     }
-    out.make_rows = [rows, bytes, columns, format, pack = out.packed](int64_t begin, int64_t end, char* to) {
-      const char* from = rows->data() + begin * bytes;
-      if (!pack) return void(std::memcpy(to, from, static_cast<size_t>((end - begin) * bytes)));
-      for (int64_t i = begin; i < end; i += kPackedRows, from += kPackedRows * bytes, to += kPackedRows * bytes) {
-        pack_rows(format, from, bytes, columns, to);
-      }
+    out.make_rows = [rows, bytes](int64_t begin, int64_t end, char* to) {
+      std::memcpy(to, rows->data() + begin * bytes, static_cast<size_t>((end - begin) * bytes));
     };
-    return out;
+    return packs_rows && can_be_packed(name, shape, format) ? packed(out) : out;
   }
 
   // Encoding every number would take minutes: rows are drawn from a few encoded pieces.

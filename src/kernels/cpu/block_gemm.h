@@ -10,6 +10,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/cpu/block_unpack.h"
+#include "kernels/cpu/block_unpack_32.h"
 #include "kernels/cpu/block_unpack_grid.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/kernels.h"
@@ -110,7 +111,7 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
       total[r][1] = _mm512_add_epi32(total[r][1], _mm512_mullo_epi32(sum[r][1], scale1));
     }
   };
-  if constexpr (Unpack::kNibbles) {
+  if constexpr (Unpack::kNibblesTogether) {
     for (int pair = 0; pair < kSubs / 2; ++pair) {
       add_sub.template operator()<0x0f>(2 * pair, kSteps * pair);
       add_sub.template operator()<0xf0>(2 * pair + 1, kSteps * pair);
@@ -215,9 +216,10 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
 inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
 inline constexpr int64_t kAheadBytes = 8192;        // how far ahead packed rows are asked for
 
-/// So few that memory and unpacking count for more than the products.
+/// So few rows of x that memory and unpacking count for more than the products: measured for q4_k.
 inline bool few_rows(const GemmArgs& args) {
-  return args.num_rows <= 18;
+  constexpr int64_t kMostFew = 18;
+  return args.num_rows <= kMostFew;
 }
 
 /// Copies packed weights to L1 as one stream, at the pace of memory; returns the copy. What unpacks it waits for no
@@ -228,7 +230,8 @@ inline const char* bring(const char* from, int64_t bytes, char* to) {
     _mm_prefetch(from + i + kAheadBytes, _MM_HINT_T0);
     _mm512_store_si512(to + i, _mm512_loadu_si512(from + i));
   }
-  if (i < bytes) std::memcpy(to + i, from + i, kPackedRows);  // blocks of an odd size
+  constexpr int64_t kHalfLine = 32;  // what is left of 32 blocks of an odd size
+  if (i < bytes) std::memcpy(to + i, from + i, kHalfLine);
   return to;
 }
 

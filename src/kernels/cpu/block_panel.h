@@ -19,9 +19,9 @@ namespace {
 inline constexpr int kPanelRows = 32, kPanelK = 256, kGroupRows = 16;
 
 /// Element (row, k) is kOffset more than its number. values: group of rows, step k / 4, row, k % 4. A format that keeps
-/// its nibbles (kNibbles) fills half of the steps: a run of them holds a run of elements in its low nibbles, the next
-/// in its high ones, which count 16 times as much; so scales of the low ones are times 16, and d is divided by it
-/// (exact).
+/// its nibbles together (kNibblesTogether) fills half of the steps: a run of them holds a run of elements in its low
+/// nibbles, the next in its high ones, which count 16 times as much; so scales of the low ones are times 16, and d is
+/// divided by it (exact).
 struct alignas(64) BlockPanel {
   uint8_t values[2][kPanelK / 4][kGroupRows][4];
   int32_t scale[16][kPanelRows];  // of a sub-block (super-blocks)
@@ -47,8 +47,8 @@ struct PackedRows {
 
 using V = __m512i;
 
-/// Of kSteps steps of a group each asks for its share of 128 lines, more than any panel's bytes: the first asks may
-/// find no buffer free.
+/// Of kSteps steps of a group each asks for its share of 128 lines, which the longest panels (q8_0) have and more than
+/// others do: an ask may find no buffer free, and here it is repeated.
 template <int kSteps>
 inline void ask(const BlockPanel& panel, int step, int group) {
 #pragma GCC unroll 2

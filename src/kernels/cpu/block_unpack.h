@@ -1,4 +1,5 @@
-// How each block format becomes a panel (block_panel.h), 16 rows at a time; layouts: format/block.h.
+// How each format in super-blocks of 256 becomes a panel (block_panel.h), 16 rows at a time; layouts: format/block.h.
+// Sub-blocks have kSub elements: x = d scale (value - kOffset) - dmin min.
 #pragma once
 
 #include "format/codebooks.h"
@@ -7,19 +8,17 @@
 namespace moxie::cpu {
 namespace {
 
-// ---- super-blocks of 256: kSub elements a sub-block; x = d scale (value - kOffset) - dmin min ----
-
 /// The 6-bit scales and mins of q4_k and q5_k, and d and dmin: the first 16 bytes of a block.
-template <bool kNibbles, class Rows>
+template <bool kNibblesTogether, class Rows>
 void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
   V head[4];
   load_four_dwords(rows, 0, head);
   const int at = kGroupRows * group;
   const auto store_scale = [&](int sub, V scale) {
-    if (kNibbles && sub % 2 == 0) scale = _mm512_slli_epi32(scale, 4);
+    if (kNibblesTogether && sub % 2 == 0) scale = _mm512_slli_epi32(scale, 4);
     _mm512_store_si512(&panel.scale[sub][at], scale);
   };
-  _mm512_store_ps(&panel.d[0][at], kNibbles ? sixteenth(low_halves(head[0])) : low_halves(head[0]));
+  _mm512_store_ps(&panel.d[0][at], kNibblesTogether ? sixteenth(low_halves(head[0])) : low_halves(head[0]));
   _mm512_store_ps(&panel.m[0][at], high_halves(head[0]));
   V min[8];
 #pragma GCC unroll 4
@@ -41,11 +40,11 @@ void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
 template <bool kTogether>
 struct UnpackQ4K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibbles = kTogether;
+  static constexpr bool kMin = true, kCanPack = true, kNibblesTogether = kTogether;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
-    unpack_scales_k4<kNibbles>(rows, panel, group);
-    if constexpr (kNibbles && __is_same(Rows, PackedRows)) {
+    unpack_scales_k4<kNibblesTogether>(rows, panel, group);
+    if constexpr (kNibblesTogether && __is_same(Rows, PackedRows)) {
       panel.steps[group] = reinterpret_cast<const uint8_t*>(rows.at(16));  // just what the tiles read
       for (int step = 0; step < 32; ++step) ask<32>(panel, step, group);
     } else {
@@ -55,7 +54,7 @@ struct UnpackQ4K {
         load_dwords(rows, 16 + 64 * half, q);
 #pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
-          if constexpr (kNibbles) {
+          if constexpr (kNibblesTogether) {
             store_step<32>(panel, 16 * half + i, group, q[i]);
           } else {
             const int step = 32 * half + 16 * (i / 8) + i % 8;
@@ -70,10 +69,10 @@ struct UnpackQ4K {
 
 struct UnpackQ5K {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibbles = false;
+  static constexpr bool kMin = true, kCanPack = true, kNibblesTogether = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
-    unpack_scales_k4<kNibbles>(rows, panel, group);
+    unpack_scales_k4<kNibblesTogether>(rows, panel, group);
     V high[16];  // dwords 0 .. 7: bit s of byte l belongs to element l of sub-block s
     load_dwords(rows, 16, 16, high);
 #pragma GCC unroll 2
@@ -121,7 +120,7 @@ void offset_as_min(BlockPanel& panel, int group) {
 
 struct UnpackQ6K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32;
-  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
+  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scale_bytes(rows, 192, panel, group);
@@ -148,7 +147,7 @@ struct UnpackQ6K {
 
 struct UnpackQ2K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibbles = false;
+  static constexpr bool kMin = true, kCanPack = true, kNibblesTogether = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -178,7 +177,7 @@ struct UnpackQ2K {
 
 struct UnpackQ3K {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 4;
-  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
+  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -214,7 +213,7 @@ inline V look_up(const int8_t (&table)[16], V index) {
 
 struct UnpackIq4Xs {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 128;
-  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
+  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -239,163 +238,6 @@ struct UnpackIq4Xs {
         store_step(panel, step + 4, group, look_up<kOffset>(kIq4Values, nibbles(_mm512_srli_epi32(q[i], 4))));
       }
     }
-  }
-};
-
-// ---- blocks of 32: x = d (value - kOffset) + m; of plain rows 8 blocks can be read, `count` of them are meant ----
-
-/// The dwords of 8 blocks of kBytes each, lanes owning rows; a block may begin anywhere in a dword.
-template <int kBytes>
-struct EightBlocks {
-  static constexpr int kDwords = 8 * kBytes / 4;
-  EightBlocks(const PlainRows& rows, int) {
-#pragma GCC unroll 4
-    for (int i = 0; i + 16 <= kDwords; i += 16) {
-      V v[16];
-      load_dwords(rows, 4 * i, v);
-#pragma GCC unroll 16
-      for (int j = 0; j < 16; ++j) dword[i + j] = v[j];
-    }
-#pragma GCC unroll 4
-    for (int i = kDwords / 16 * 16; i < kDwords; i += 4) {
-      const int first = i + 4 <= kDwords ? i : kDwords - 4;  // nothing beyond the blocks is read
-      V v[4];
-      load_four_dwords(rows, 4 * first, v);
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) dword[first + k] = v[k];
-    }
-  }
-  template <class Body>
-  [[gnu::always_inline]] void each(const Body& body) const {
-#pragma GCC unroll 8
-    for (int b = 0; b < 8; ++b) body(b);
-  }
-  /// The dword at `offset` of a block.
-  V at(int block, int offset) const {
-    const int byte = block * kBytes + offset;
-    if (byte % 4 == 0) return dword[byte / 4];
-    const auto shift = static_cast<unsigned>(8 * (byte % 4));
-    return _mm512_or_si512(_mm512_srli_epi32(dword[byte / 4], shift),
-                           _mm512_slli_epi32(dword[byte / 4 + 1], 32 - shift));
-  }
-  V byte_at(int block) const {
-    return dword_bits(dword[block * kBytes / 4], 8 * (block * kBytes % 4), 8);
-  }
-  __m512 half(int block, int offset) const {
-    const int byte = block * kBytes + offset;
-    return byte % 4 == 0 ? low_halves(dword[byte / 4]) : high_halves(dword[byte / 4]);
-  }
-  V dword[kDwords];
-};
-
-/// The same of packed rows, where the dwords stand ready.
-template <int kBytes>
-struct PackedBlocks {
-  PackedBlocks(const PackedRows& packed, int count) : rows(packed), num_blocks(count) {}
-  template <class Body>
-  [[gnu::always_inline]] void each(const Body& body) const {
-    for (int b = 0; b < num_blocks; ++b) body(b);
-  }
-  const char* address(int block, int offset) const { return rows.at(2 * block * kBytes + offset); }
-  V at(int block, int offset) const { return _mm512_loadu_si512(address(block, offset)); }
-  V byte_at(int block) const {
-    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(address(block, 0))));
-  }
-  __m512 half(int block, int offset) const {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(address(block, offset))));
-  }
-  PackedRows rows;
-  int num_blocks;
-};
-
-template <int kBytes>
-EightBlocks<kBytes> blocks_of(const PlainRows& rows, int count) {
-  return {rows, count};
-}
-template <int kBytes>
-PackedBlocks<kBytes> blocks_of(const PackedRows& rows, int count) {
-  return {rows, count};
-}
-
-struct UnpackQ80 {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34;
-  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
-  template <class Rows>
-  static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
-    const auto blocks = blocks_of<kBytes>(rows, count);
-    const V flip = _mm512_set1_epi8(static_cast<char>(0x80));
-    blocks.each([&](int b) __attribute__((always_inline)) {
-      _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) {
-        store_step(panel, 8 * b + i, group, _mm512_xor_si512(blocks.at(b, 2 + 4 * i), flip));
-      }
-    });
-  }
-};
-
-/// q4_0 and q4_1, q5_0 and q5_1: nibbles behind d (and m, and the high bits).
-template <bool kWithM, bool kWithHigh>
-struct UnpackQ45 {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
-  static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = kWithM, kCanPack = true, kNibbles = false;
-  template <class Rows>
-  static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
-    const auto blocks = blocks_of<kBytes>(rows, count);
-    blocks.each([&](int b) __attribute__((always_inline)) {
-      _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
-      if constexpr (kWithM) _mm512_store_ps(&panel.m[b][kGroupRows * group], blocks.half(b, 2));
-      const V high = kWithHigh ? blocks.at(b, kHighAt) : _mm512_setzero_si512();
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const V q = blocks.at(b, kNibblesAt + 4 * i);
-        V low = nibbles(q), up = nibbles(_mm512_srli_epi32(q, 4));
-        if constexpr (kWithHigh) {
-          low = _mm512_or_si512(low, fifth_bits(high, 4 * i));
-          up = _mm512_or_si512(up, fifth_bits(high, 16 + 4 * i));
-        }
-        store_step(panel, 8 * b + i, group, low);
-        store_step(panel, 8 * b + 4 + i, group, up);
-      }
-    });
-  }
-
- private:
-  /// Bits first .. first + 3 of each dword as bit 4 of its bytes.
-  static V fifth_bits(V bits, int first) {
-    const V four = _mm512_and_si512(_mm512_srli_epi32(bits, static_cast<unsigned>(first)), _mm512_set1_epi32(15));
-    // bit i to bit 8 i + 4: 0x204081 spreads bits 0 .. 3 to 0, 8, 16, 24 (with others, masked away)
-    const V spread = _mm512_mullo_epi32(four, _mm512_set1_epi32(0x00204081));
-    return _mm512_slli_epi32(_mm512_and_si512(spread, _mm512_set1_epi32(0x01010101)), 4);
-  }
-};
-
-/// A nibble is an index into 16 int8 values: iq4_nl, and mxfp4_block, whose scale is the exponent e of 2^(e - 128).
-template <bool kMx>
-struct UnpackTable {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = false, kCanPack = true, kNibbles = false;
-  template <class Rows>
-  static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
-    const auto& table = kMx ? kE2m1Doubled : kIq4Values;
-    const auto blocks = blocks_of<kBytes>(rows, count);
-    blocks.each([&](int b) __attribute__((always_inline)) {
-      _mm512_store_ps(&panel.d[b][kGroupRows * group], kMx ? power(blocks.byte_at(b)) : blocks.half(b, 0));
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const V q = blocks.at(b, kNibblesAt + 4 * i);
-        store_step(panel, 8 * b + i, group, look_up<kOffset>(table, nibbles(q)));
-        store_step(panel, 8 * b + 4 + i, group, look_up<kOffset>(table, nibbles(_mm512_srli_epi32(q, 4))));
-      }
-    });
-  }
-
- private:
-  static __m512 power(V e) {
-    const V bits = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
-    const V tiny = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);  // e = 0 and 1: below the normal numbers
-    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(bits, _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2)), tiny));
   }
 };
 

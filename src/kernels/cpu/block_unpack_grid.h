@@ -106,7 +106,7 @@ struct Iq3S {
 template <class Format>
 struct UnpackGrid {
   static constexpr int kBlockElems = 256, kSub = Format::kSub, kOffset = 128;
-  static constexpr bool kMin = false, kCanPack = false, kNibbles = false;
+  static constexpr bool kMin = false, kCanPack = false, kNibblesTogether = false;
   static void group(const PlainRows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
     const __m512 d = low_halves(dwords_at(rows, 0));

@@ -1,4 +1,4 @@
-#include "quantize/pack.h"
+#include "model/pack.h"
 
 #include "base/error.h"
 #include "format/packed.h"
