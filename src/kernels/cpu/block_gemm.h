@@ -22,14 +22,14 @@ inline constexpr int kBlockTileRows = 6;  // x 2 vectors of outputs: 12 integer 
 
 /// Where a panel stands in k.
 struct PanelTurn {
-  bool first;         // y is empty
-  const float* bias;  // [32], added after the last panel; else null
-  __mmask16 mask[2];  // outputs that exist
+  const float* start;  // [32] what the sums start from: the bias or zeros; after the first panel null: from y
+  __mmask16 mask[2];   // outputs that exist
 };
 
 /// kRows rows of x at one panel.
 struct TileRows {
   const char* x[kBlockTileRows];  // their blocks of this panel
+  const float* before[kBlockTileRows];
   float* y[kBlockTileRows];
 };
 
@@ -59,32 +59,37 @@ template <int kMask, int kRows, int kSteps>
   }
 }
 
-inline __m512 load_y(const PanelTurn& turn, const float* y, int g) {
-  return turn.first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(turn.mask[g], y + 16 * g);
+inline __m512 load_before(const PanelTurn& turn, const TileRows& rows, int r, int g) {
+  return _mm512_maskz_loadu_ps(turn.mask[g], rows.before[r] + 16 * g);
 }
 
-inline void store_y(const PanelTurn& turn, float* y, int g, __m512 v) {
-  if (turn.bias != nullptr) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(turn.mask[g], turn.bias + 16 * g));
-  _mm512_mask_storeu_ps(y + 16 * g, turn.mask[g], v);
+inline void store_y(const PanelTurn& turn, const TileRows& rows, int r, int g, __m512 v) {
+  _mm512_mask_storeu_ps(rows.y[r] + 16 * g, turn.mask[g], v);
 }
 
 // ---- super-blocks ----
 
-/// What the mins of a super-block take from a row: sum over sub-blocks of min * (sum of x).
-template <class Unpack>
-V min_sum(const BlockPanel& panel, const X8Block256& x, int g) {
+/// What the mins of a super-block take from each row: sum over sub-blocks of min * (sum of x).
+template <class Unpack, int kRows>
+[[gnu::always_inline]] inline void min_sums(const BlockPanel& panel, const X8Block256* const (&x)[kRows], int g,
+                                            V (&mins)[kRows]) {
   constexpr int kPairs = 128 / Unpack::kSub;
-  const auto* sums = reinterpret_cast<const char*>(Unpack::kSub == 16 ? x.sums : x.double_sums);
-  V sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) mins[r] = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int p = 0; p < kPairs; ++p) {
-    sum = _mm512_dpwssd_epi32(sum, _mm512_load_si512(&panel.min[p][16 * g]), broadcast(sums + 4 * p));
+    V min = _mm512_load_si512(&panel.min[p][16 * g]);
+    asm("" : "+v"(min));  // read once, not for each row
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const auto* sums = reinterpret_cast<const char*>(Unpack::kSub == 16 ? x[r]->sums : x[r]->double_sums);
+      mins[r] = _mm512_dpwssd_epi32(mins[r], min, broadcast(sums + 4 * p));
+    }
   }
-  return sum;
 }
 
 template <class Unpack, int kRows>
-void super_block_tile(const BlockPanel& panel, const TileRows& rows, const PanelTurn& turn) {
+[[gnu::always_inline]] inline void super_block_tile(const BlockPanel& panel, const TileRows& rows, const PanelTurn& turn) {
   static_assert(!Unpack::kMin || Unpack::kOffset == 0);  // panel.min holds the one or the other
   constexpr int kSubs = 256 / Unpack::kSub, kSteps = Unpack::kSub / 4;
   const X8Block256* x[kRows];
@@ -119,21 +124,21 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
   } else {
     for (int sub = 0; sub < kSubs; ++sub) add_sub.template operator()<0xff>(sub, kSteps * sub);
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    const __m512 dx = _mm512_set1_ps(x[r]->d);
 #pragma GCC unroll 2
-    for (int g = 0; g < 2; ++g) {
-      const V mins = min_sum<Unpack>(panel, *x[r], g);
-      const __m512 d = _mm512_load_ps(&panel.d[0][16 * g]), before = load_y(turn, rows.y[r], g);
+  for (int g = 0; g < 2; ++g) {
+    V mins[kRows];
+    min_sums<Unpack>(panel, x, g, mins);
+    const __m512 d = _mm512_load_ps(&panel.d[0][16 * g]), m = _mm512_load_ps(&panel.m[0][16 * g]);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
       __m512 sum;
       if constexpr (Unpack::kMin) {
-        const __m512 min = _mm512_mul_ps(_mm512_cvtepi32_ps(mins), _mm512_load_ps(&panel.m[0][16 * g]));
-        sum = _mm512_fmsub_ps(_mm512_cvtepi32_ps(total[r][g]), d, min);
+        sum = _mm512_fmsub_ps(_mm512_cvtepi32_ps(total[r][g]), d, _mm512_mul_ps(_mm512_cvtepi32_ps(mins[r]), m));
       } else {  // kOffset, exact in integers
-        sum = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][g], mins)), d);
+        sum = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][g], mins[r])), d);
       }
-      store_y(turn, rows.y[r], g, _mm512_fmadd_ps(sum, dx, before));
+      const __m512 before = load_before(turn, rows, r, g);
+      store_y(turn, rows, r, g, _mm512_fmadd_ps(sum, _mm512_set1_ps(x[r]->d), before));
     }
   }
 }
@@ -141,12 +146,12 @@ void super_block_tile(const BlockPanel& panel, const TileRows& rows, const Panel
 // ---- blocks of 32 ----
 
 template <class Unpack, int kRows>
-void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const PanelTurn& turn) {
+[[gnu::always_inline]] inline void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const PanelTurn& turn) {
   __m512 y[kRows][2];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    y[r][0] = load_y(turn, rows.y[r], 0);
-    y[r][1] = load_y(turn, rows.y[r], 1);
+    y[r][0] = load_before(turn, rows, r, 0);
+    y[r][1] = load_before(turn, rows, r, 1);
   }
   for (int b = 0; b < count; ++b) {
     V sum[kRows][2];
@@ -174,42 +179,55 @@ void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    store_y(turn, rows.y[r], 0, y[r][0]);
-    store_y(turn, rows.y[r], 1, y[r][1]);
+    store_y(turn, rows, r, 0, y[r][0]);
+    store_y(turn, rows, r, 1, y[r][1]);
   }
 }
 
 // ---- the product ----
 
+/// Rows m .. m_end of x, whole tiles of kRows, over a panel that holds columns n .. of `count` blocks from `first` on.
 template <class Unpack, int kRows>
-void block_tile(const BlockPanel& panel, int count, const TileRows& rows, const PanelTurn& turn) {
-  if constexpr (Unpack::kBlockElems == 256) {
-    super_block_tile<Unpack, kRows>(panel, rows, turn);
-  } else {
-    blocks_tile<Unpack, kRows>(panel, count, rows, turn);
+void block_tiles(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_t first, int count,
+                 const PanelTurn& turn, int64_t m, int64_t m_end) {
+  constexpr int64_t kXBytes = Unpack::kBlockElems == 256 ? sizeof(X8Block256) : sizeof(X8Block32);
+  for (; m < m_end; m += kRows) {
+    TileRows rows;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      rows.x[r] = x_row(args, m + r) + first * kXBytes;
+      rows.y[r] = args.y + (m + r) * args.y_stride + n - args.n_begin;
+      rows.before[r] = turn.start != nullptr ? turn.start : rows.y[r];
+    }
+    if constexpr (Unpack::kBlockElems == 256) {
+      super_block_tile<Unpack, kRows>(panel, rows, turn);
+    } else {
+      blocks_tile<Unpack, kRows>(panel, count, rows, turn);
+    }
   }
 }
 
-/// All rows of x over one panel, which holds columns n .. of `count` blocks from block `first` on.
+/// All rows of x over the panel.
 template <class Unpack>
 void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_t first, int count,
                 const PanelTurn& turn) {
-  constexpr int64_t kXBytes = Unpack::kBlockElems == 256 ? sizeof(X8Block256) : sizeof(X8Block32);
-  using Tile = void (*)(const BlockPanel&, int, const TileRows&, const PanelTurn&);
-  constexpr Tile kTiles[] = {block_tile<Unpack, 1>, block_tile<Unpack, 2>, block_tile<Unpack, 3>,
-                             block_tile<Unpack, 4>, block_tile<Unpack, 5>, block_tile<Unpack, 6>};
-  for (int64_t m = 0; m < args.num_rows;) {
-    const int64_t left = args.num_rows - m;
-    // 7 is 4 and 3, not 6 and 1: a tile of one row waits for its own sums
-    const int64_t num_rows =
-        left > kBlockTileRows && left < 2 * kBlockTileRows ? (left + 1) / 2 : min_of(left, kBlockTileRows);
-    TileRows rows;
-    for (int64_t r = 0; r < num_rows; ++r) {
-      rows.x[r] = x_row(args, m + r) + first * kXBytes;
-      rows.y[r] = args.y + (m + r) * args.y_stride + n - args.n_begin;
-    }
-    kTiles[num_rows - 1](panel, count, rows, turn);
-    m += num_rows;
+  using Tiles = void (*)(const GemmArgs&, const BlockPanel&, int64_t, int64_t, int, const PanelTurn&, int64_t, int64_t);
+  constexpr Tiles kTiles[] = {block_tiles<Unpack, 1>, block_tiles<Unpack, 2>, block_tiles<Unpack, 3>,
+                              block_tiles<Unpack, 4>, block_tiles<Unpack, 5>, block_tiles<Unpack, 6>};
+  const int64_t rest = args.num_rows % kBlockTileRows;
+  // the last 7 are 4 and 3, not 6 and 1: a tile of one row waits for its own sums
+  const int64_t last = rest > 0 && args.num_rows > rest ? rest + kBlockTileRows : rest;
+  int64_t m = args.num_rows - last;
+  const auto tiles = [&](int64_t begin, int64_t num_rows, int64_t tile_rows) {
+    kTiles[tile_rows - 1](args, panel, n, first, count, turn, begin, begin + num_rows);
+  };
+  if (m > 0) tiles(0, m, kBlockTileRows);
+  if (last > kBlockTileRows) {
+    const int64_t half = (last + 1) / 2;
+    tiles(m, half, half);
+    tiles(m + half, last - half, last - half);
+  } else if (last > 0) {
+    tiles(m, last, last);
   }
 }
 
@@ -273,6 +291,7 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
 
 template <class Unpack>
 void block_gemm(const GemmArgs& args) {
+  static constexpr float kZeros[kPanelRows] = {};
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
   for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
@@ -287,8 +306,7 @@ void block_gemm(const GemmArgs& args) {
     for (int64_t first = 0; first < num_blocks; first += kPanelBlocks) {
       const int count = static_cast<int>(min_of(kPanelBlocks, num_blocks - first));
       fill_panel<Unpack>(args, n, columns, first, count, spare, panel);
-      turn.first = first == 0;
-      turn.bias = first + count == num_blocks && args.bias != nullptr ? args.bias + n : nullptr;
+      turn.start = first > 0 ? nullptr : args.bias != nullptr ? args.bias + n : kZeros;
       block_rows<Unpack>(args, panel, n, first, count, turn);
     }
   }
