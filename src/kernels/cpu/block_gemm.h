@@ -39,17 +39,22 @@ inline V broadcast(const void* four_bytes) {
   return _mm512_set1_epi32(value);
 }
 
-/// sum[r][g] += the products of kSteps steps from `step` on, their bytes masked by kMask; q[r]: the row's bytes.
-template <int kMask, int kRows, int kSteps>
-[[gnu::always_inline]] inline void multiply_steps(const BlockPanel& panel, int step, const char* const (&q)[kRows],
+/// sum[r][g] += the products of a run of kSteps steps; q[r]: the row's bytes. Tiles that take values apart ask for
+/// later weights meanwhile, `ask` lines on and then one a vector: spread, since an ask that finds no buffer free is
+/// lost.
+template <class Unpack, int kPhase, int kRows, int kSteps>
+[[gnu::always_inline]] inline void multiply_steps(const BlockPanel& panel, int run, const char* const (&q)[kRows],
                                                   V (&sum)[kRows][2]) {
-  const auto weights = [&](int at, int g) {
-    const V w = _mm512_loadu_si512(panel.steps[g] + 64 * at);
-    return kMask == 0xff ? w : _mm512_and_si512(w, _mm512_set1_epi8(static_cast<char>(kMask)));
+  const auto weights = [&](int s, int g) __attribute__((always_inline)) {
+    if constexpr (Unpack::kInTile) {
+      const int line = 2 * (kSteps * (Unpack::kPhases * run + kPhase) + s) + g;
+      _mm_prefetch(panel.next + 64 * line, _MM_HINT_T0);
+    }
+    return Unpack::template weights<kPhase, kSteps>(panel, run, s, g);
   };
 #pragma GCC unroll 8
   for (int s = 0; s < kSteps; ++s) {
-    const V w0 = weights(step + s, 0), w1 = weights(step + s, 1);
+    const V w0 = weights(s, 0), w1 = weights(s, 1);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const V x = broadcast(q[r] + 4 * s);
@@ -89,7 +94,8 @@ template <class Unpack, int kRows>
 }
 
 template <class Unpack, int kRows>
-[[gnu::always_inline]] inline void super_block_tile(const BlockPanel& panel, const TileRows& rows, const PanelTurn& turn) {
+[[gnu::always_inline]] inline void super_block_tile(const BlockPanel& panel, const TileRows& rows,
+                                                    const PanelTurn& turn) {
   static_assert(!Unpack::kMin || Unpack::kOffset == 0);  // panel.min holds the one or the other
   constexpr int kSubs = 256 / Unpack::kSub, kSteps = Unpack::kSub / 4;
   const X8Block256* x[kRows];
@@ -99,8 +105,8 @@ template <class Unpack, int kRows>
     x[r] = reinterpret_cast<const X8Block256*>(rows.x[r]);
     total[r][0] = total[r][1] = _mm512_setzero_si512();
   }
-  // a sub-block whose values stand at `step`, masked
-  const auto add_sub = [&]<int kMask>(int sub, int step) __attribute__((always_inline)) {
+  const auto add_sub = [&]<int kPhase>(int run) __attribute__((always_inline)) {
+    const int sub = Unpack::sub(run, kPhase);
     V sum[kRows][2];
     const char* q[kRows];
 #pragma GCC unroll 8
@@ -108,7 +114,7 @@ template <class Unpack, int kRows>
       q[r] = reinterpret_cast<const char*>(x[r]->q) + Unpack::kSub * sub;
       sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     }
-    multiply_steps<kMask, kRows, kSteps>(panel, step, q, sum);
+    multiply_steps<Unpack, kPhase, kRows, kSteps>(panel, run, q, sum);
     const V scale0 = _mm512_load_si512(&panel.scale[sub][0]), scale1 = _mm512_load_si512(&panel.scale[sub][16]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -116,13 +122,13 @@ template <class Unpack, int kRows>
       total[r][1] = _mm512_add_epi32(total[r][1], _mm512_mullo_epi32(sum[r][1], scale1));
     }
   };
-  if constexpr (Unpack::kNibblesTogether) {
-    for (int pair = 0; pair < kSubs / 2; ++pair) {
-      add_sub.template operator()<0x0f>(2 * pair, kSteps * pair);
-      add_sub.template operator()<0xf0>(2 * pair + 1, kSteps * pair);
+  for (int run = 0; run < kSubs / Unpack::kPhases; ++run) {
+    add_sub.template operator()<0>(run);
+    if constexpr (Unpack::kPhases > 1) add_sub.template operator()<1>(run);
+    if constexpr (Unpack::kPhases > 2) {
+      add_sub.template operator()<2>(run);
+      add_sub.template operator()<3>(run);
     }
-  } else {
-    for (int sub = 0; sub < kSubs; ++sub) add_sub.template operator()<0xff>(sub, kSteps * sub);
   }
 #pragma GCC unroll 2
   for (int g = 0; g < 2; ++g) {
@@ -146,7 +152,8 @@ template <class Unpack, int kRows>
 // ---- blocks of 32 ----
 
 template <class Unpack, int kRows>
-[[gnu::always_inline]] inline void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows, const PanelTurn& turn) {
+[[gnu::always_inline]] inline void blocks_tile(const BlockPanel& panel, int count, const TileRows& rows,
+                                               const PanelTurn& turn) {
   __m512 y[kRows][2];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -163,7 +170,7 @@ template <class Unpack, int kRows>
       q[r] = reinterpret_cast<const char*>(x[r]->q);
       sum[r][0] = sum[r][1] = _mm512_mullo_epi32(broadcast(&x[r]->sum), _mm512_set1_epi32(-Unpack::kOffset));
     }
-    multiply_steps<0xff, kRows, 8>(panel, 8 * b, q, sum);
+    multiply_steps<Unpack, 0, kRows, 8>(panel, b, q, sum);
     const __m512 d0 = _mm512_load_ps(&panel.d[b][0]), d1 = _mm512_load_ps(&panel.d[b][16]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -234,11 +241,8 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
 inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
 inline constexpr int64_t kAheadBytes = 8192;        // how far ahead packed rows are asked for
 
-/// So few rows of x that memory and unpacking count for more than the products: measured for q4_k.
-inline bool few_rows(const GemmArgs& args) {
-  constexpr int64_t kMostFew = 18;
-  return args.num_rows <= kMostFew;
-}
+/// From so many rows of x on, the lines that a panel asks for have come before the tiles are through.
+inline constexpr int64_t kManyRows = 37;
 
 /// Copies packed weights to L1 as one stream, at the pace of memory; returns the copy. What unpacks it waits for no
 /// line, and asks once more for the lines ahead: some found no buffer free.
@@ -273,8 +277,13 @@ void fill_panel(const GemmArgs& args, int64_t n, int64_t columns, int64_t first,
   if constexpr (Unpack::kCanPack) {
     if (args.w.packed) {
       const char* packed = w_row(args, n).data + kPanelRows * block_bytes * first;
-      panel.next = packed + kAheadBytes;
-      packed = bring(packed, kPanelRows * block_bytes * count, spare);
+      const int64_t panel_bytes = kPanelRows * block_bytes * count;
+      if (args.num_rows >= kManyRows) {
+        panel.next = packed + panel_bytes;
+      } else {
+        panel.next = packed + kAheadBytes;
+        packed = bring(packed, panel_bytes, spare);
+      }
       Unpack::group(PackedRows{packed}, count, panel, 0);
       Unpack::group(PackedRows{packed + kGroupRows * block_bytes}, count, panel, 1);
       return;
@@ -293,7 +302,7 @@ template <class Unpack>
 void block_gemm(const GemmArgs& args) {
   static constexpr float kZeros[kPanelRows] = {};
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
-  for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];
+  for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];  // the second group may be empty
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
   std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
@@ -317,11 +326,11 @@ inline void integer_gemm(const GemmArgs& args) {
   using enum FormatId;
   switch (args.w.format) {
     case q4_k:
-      return few_rows(args) ? block_gemm<UnpackQ4K<true>>(args) : block_gemm<UnpackQ4K<false>>(args);
+      return args.num_rows < kManyRows ? block_gemm<UnpackQ4KInTile>(args) : block_gemm<UnpackQ4K>(args);
     case q5_k:
       return block_gemm<UnpackQ5K>(args);
     case q6_k:
-      return block_gemm<UnpackQ6K>(args);
+      return args.num_rows <= 6 ? block_gemm<UnpackQ6KInTile>(args) : block_gemm<UnpackQ6K>(args);
     case q8_0:
       return block_gemm<UnpackQ80>(args);
     case q4_0:

@@ -29,6 +29,7 @@ struct alignas(64) BlockPanel {
   float d[8][kPanelRows];         // super-blocks: d[0]; else of each block of 32
   float m[8][kPanelRows];         // super-blocks: m[0] = dmin; else what is added a block
   const uint8_t* steps[2];        // of each group of rows, 64 bytes a step: its values, or packed rows as they lie
+  int64_t block_bytes;            // there, from a block of 32 to the next
   const char* next;               // bytes that later panels need
 };
 

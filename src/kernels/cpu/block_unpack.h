@@ -2,23 +2,37 @@
 // Sub-blocks have kSub elements: x = d scale (value - kOffset) - dmin min.
 #pragma once
 
+#include <bit>
+
 #include "format/codebooks.h"
 #include "kernels/cpu/block_panel.h"
 
 namespace moxie::cpu {
 namespace {
 
-/// The 6-bit scales and mins of q4_k and q5_k, and d and dmin: the first 16 bytes of a block.
-template <bool kNibblesTogether, class Rows>
+/// A panel that is unpacked before the tiles read it: one vector of values a step, a step after the other.
+struct UnpackedPanel {
+  static constexpr bool kInTile = false;
+  static constexpr int kPhases = 1;
+  static constexpr int sub(int run, int) { return run; }
+  template <int, int kSteps>
+  static V weights(const BlockPanel& panel, int run, int s, int g) {
+    return _mm512_load_si512(panel.values[g][kSteps * run + s]);
+  }
+};
+
+/// The 6-bit scales and mins of q4_k and q5_k, and d and dmin: the first 16 bytes of a block. kTwoScales: high nibbles
+/// are read as they lie and count 16 times as much, so scales of the low ones are times 16 and d is divided by it.
+template <bool kTwoScales, class Rows>
 void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
   V head[4];
   load_four_dwords(rows, 0, head);
   const int at = kGroupRows * group;
   const auto store_scale = [&](int sub, V scale) {
-    if (kNibblesTogether && sub % 2 == 0) scale = _mm512_slli_epi32(scale, 4);
+    if (kTwoScales && sub % 2 == 0) scale = _mm512_slli_epi32(scale, 4);
     _mm512_store_si512(&panel.scale[sub][at], scale);
   };
-  _mm512_store_ps(&panel.d[0][at], kNibblesTogether ? sixteenth(low_halves(head[0])) : low_halves(head[0]));
+  _mm512_store_ps(&panel.d[0][at], kTwoScales ? sixteenth(low_halves(head[0])) : low_halves(head[0]));
   _mm512_store_ps(&panel.m[0][at], high_halves(head[0]));
   V min[8];
 #pragma GCC unroll 4
@@ -36,43 +50,66 @@ void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
   }
 }
 
-/// kTogether: nibbles are taken apart by each tile, not by the panel: better for few rows of x. The same bits.
-template <bool kTogether>
-struct UnpackQ4K {
+/// The vectors of a panel whose values the tiles take apart: packed rows as they lie; plain rows transposed.
+template <int kVectors>
+void keep_packed(const PackedRows& rows, int64_t offset, BlockPanel& panel, int group) {
+  panel.steps[group] = reinterpret_cast<const uint8_t*>(rows.at(offset));
+}
+template <int kVectors>
+void keep_packed(const PlainRows& rows, int64_t offset, BlockPanel& panel, int group) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; i += 16) {
+    V q[16];
+    load_dwords(rows, offset + 4 * i, q);
+#pragma GCC unroll 16
+    for (int j = 0; j < 16; ++j) store_step<kVectors>(panel, i + j, group, q[j]);
+  }
+}
+
+/// Nibbles taken apart by the panel, for many rows of x.
+struct UnpackQ4K : UnpackedPanel {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibblesTogether = kTogether;
+  static constexpr bool kMin = true, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
-    unpack_scales_k4<kNibblesTogether>(rows, panel, group);
-    if constexpr (kNibblesTogether && __is_same(Rows, PackedRows)) {
-      panel.steps[group] = reinterpret_cast<const uint8_t*>(rows.at(16));  // just what the tiles read
-      for (int step = 0; step < 32; ++step) ask<32>(panel, step, group);
-    } else {
+    unpack_scales_k4<false>(rows, panel, group);
 #pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
-        V q[16];
-        load_dwords(rows, 16 + 64 * half, q);
+    for (int half = 0; half < 2; ++half) {
+      V q[16];
+      load_dwords(rows, 16 + 64 * half, q);
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
-          if constexpr (kNibblesTogether) {
-            store_step<32>(panel, 16 * half + i, group, q[i]);
-          } else {
-            const int step = 32 * half + 16 * (i / 8) + i % 8;
-            store_step(panel, step, group, nibbles(q[i]));
-            store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
-          }
-        }
+      for (int i = 0; i < 16; ++i) {  // 8 dwords: two sub-blocks of 8 steps
+        const int step = 32 * half + 16 * (i / 8) + i % 8;
+        store_step(panel, step, group, nibbles(q[i]));
+        store_step(panel, step + 8, group, nibbles(_mm512_srli_epi32(q[i], 4)));
       }
     }
   }
 };
 
-struct UnpackQ5K {
-  static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibblesTogether = false;
+/// The same for few rows, by each tile: 8 vectors hold a sub-block in their low nibbles, the next in the high ones.
+struct UnpackQ4KInTile {
+  static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0, kPhases = 2;
+  static constexpr bool kMin = true, kCanPack = true, kInTile = true;
+  static constexpr int sub(int run, int phase) { return 2 * run + phase; }
+  template <int kPhase, int kSteps>
+  static V weights(const BlockPanel& panel, int run, int s, int g) {
+    const V w = _mm512_loadu_si512(panel.steps[g] + 64 * (kSteps * run + s));
+    return _mm512_and_si512(w, _mm512_set1_epi8(static_cast<char>(kPhase == 0 ? 0x0f : 0xf0)));
+  }
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
-    unpack_scales_k4<kNibblesTogether>(rows, panel, group);
+    unpack_scales_k4<true>(rows, panel, group);
+    keep_packed<32>(rows, 16, panel, group);
+  }
+};
+
+struct UnpackQ5K : UnpackedPanel {
+  static constexpr int kBlockElems = 256, kSub = 32, kOffset = 0;
+  static constexpr bool kMin = true, kCanPack = true;
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
+    unpack_scales_k4<false>(rows, panel, group);
     V high[16];  // dwords 0 .. 7: bit s of byte l belongs to element l of sub-block s
     load_dwords(rows, 16, 16, high);
 #pragma GCC unroll 2
@@ -107,20 +144,21 @@ void unpack_scale_bytes(const Rows& rows, int64_t offset, BlockPanel& panel, int
 template <int kSub, int kOffset>
 void offset_as_min(BlockPanel& panel, int group) {
   constexpr int kPairs = 128 / kSub;
-  const auto times_offset = [&](int sub) {
-    return _mm512_mullo_epi32(_mm512_load_si512(&panel.scale[sub][kGroupRows * group]), _mm512_set1_epi32(kOffset));
+  constexpr unsigned kShift = std::countr_zero(static_cast<unsigned>(kOffset));
+  static_assert(1 << kShift == kOffset);
+  const auto shifted = [&](int sub, unsigned by) {
+    return _mm512_slli_epi32(_mm512_load_si512(&panel.scale[sub][kGroupRows * group]), by);
   };
 #pragma GCC unroll 8
   for (int p = 0; p < kPairs; ++p) {
-    const V pair =
-        _mm512_mask_blend_epi16(0xaaaaaaaa, times_offset(2 * p), _mm512_slli_epi32(times_offset(2 * p + 1), 16));
+    const V pair = _mm512_mask_blend_epi16(0xaaaaaaaa, shifted(2 * p, kShift), shifted(2 * p + 1, 16 + kShift));
     _mm512_store_si512(&panel.min[p][kGroupRows * group], pair);
   }
 }
 
-struct UnpackQ6K {
+struct UnpackQ6K : UnpackedPanel {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32;
-  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
+  static constexpr bool kMin = false, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scale_bytes(rows, 192, panel, group);
@@ -145,9 +183,34 @@ struct UnpackQ6K {
   }
 };
 
-struct UnpackQ2K {
+/// The same for few rows, by each tile. Of 128 elements, run j of 32 lies in the low (j < 2) or high nibbles of 8
+/// vectors and in bits 2 j of 8 others; a sub-block is half a run.
+struct UnpackQ6KInTile {
+  static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32, kPhases = 4;
+  static constexpr bool kMin = false, kCanPack = true, kInTile = true;
+  static constexpr int sub(int run, int phase) { return 8 * (run / 2) + 2 * phase + run % 2; }
+  template <int kPhase, int>
+  static V weights(const BlockPanel& panel, int run, int s, int g) {
+    const int half = run / 2, i = 4 * (run % 2) + s;
+    V low = _mm512_loadu_si512(panel.steps[g] + 64 * (16 * half + 8 * (kPhase % 2) + i));
+    if constexpr (kPhase >= 2) low = _mm512_srli_epi32(low, 4);
+    V high = _mm512_loadu_si512(panel.steps[g] + 64 * (32 + 8 * half + i));  // its two bits to bits 4 and 5
+    if constexpr (kPhase < 2) high = _mm512_slli_epi32(high, 4 - 2 * kPhase);
+    if constexpr (kPhase > 2) high = _mm512_srli_epi32(high, 2 * kPhase - 4);
+    return _mm512_or_si512(nibbles(low), _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+  }
+  template <class Rows>
+  static void group(const Rows& rows, int, BlockPanel& panel, int group) {
+    unpack_scale_bytes(rows, 192, panel, group);
+    offset_as_min<kSub, kOffset>(panel, group);
+    _mm512_store_ps(&panel.d[0][kGroupRows * group], last_halves(rows, 208));
+    keep_packed<48>(rows, 0, panel, group);
+  }
+};
+
+struct UnpackQ2K : UnpackedPanel {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 0;
-  static constexpr bool kMin = true, kCanPack = true, kNibblesTogether = false;
+  static constexpr bool kMin = true, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -175,9 +238,9 @@ struct UnpackQ2K {
   }
 };
 
-struct UnpackQ3K {
+struct UnpackQ3K : UnpackedPanel {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 4;
-  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
+  static constexpr bool kMin = false, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
@@ -211,9 +274,9 @@ inline V look_up(const int8_t (&table)[16], V index) {
   return _mm512_shuffle_epi8(_mm512_add_epi8(all, _mm512_set1_epi8(static_cast<char>(kOffset))), index);
 }
 
-struct UnpackIq4Xs {
+struct UnpackIq4Xs : UnpackedPanel {
   static constexpr int kBlockElems = 256, kSub = 32, kOffset = 128;
-  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
+  static constexpr bool kMin = false, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;

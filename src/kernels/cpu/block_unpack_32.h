@@ -80,18 +80,29 @@ PackedBlocks<kBytes> blocks_of(const PackedRows& rows, int count) {
   return {rows, count};
 }
 
+/// Each tile reads packed rows as they lie, however many rows x has.
 struct UnpackQ80 {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34;
-  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
+  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34, kPhases = 1;
+  static constexpr bool kMin = false, kCanPack = true, kInTile = true;
+  template <int, int>
+  static V weights(const BlockPanel& panel, int run, int s, int g) {
+    const V w = _mm512_loadu_si512(panel.steps[g] + panel.block_bytes * run + 64 * s);
+    return _mm512_xor_si512(w, _mm512_set1_epi8(static_cast<char>(0x80)));
+  }
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto blocks = blocks_of<kBytes>(rows, count);
-    const V flip = _mm512_set1_epi8(static_cast<char>(0x80));
+    if constexpr (__is_same(Rows, PackedRows)) {
+      panel.steps[group] = reinterpret_cast<const uint8_t*>(blocks.address(0, 2));
+      panel.block_bytes = blocks.address(1, 2) - blocks.address(0, 2);
+    } else {
+      panel.block_bytes = sizeof(panel.values[group]) / 8;
+    }
     blocks.each([&](int b) __attribute__((always_inline)) {
       _mm512_store_ps(&panel.d[b][kGroupRows * group], blocks.half(b, 0));
+      if constexpr (__is_same(Rows, PlainRows)) {
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) {
-        store_step(panel, 8 * b + i, group, _mm512_xor_si512(blocks.at(b, 2 + 4 * i), flip));
+        for (int i = 0; i < 8; ++i) store_step(panel, 8 * b + i, group, blocks.at(b, 2 + 4 * i));
       }
     });
   }
@@ -99,10 +110,10 @@ struct UnpackQ80 {
 
 /// q4_0 and q4_1, q5_0 and q5_1: nibbles behind d (and m, and the high bits).
 template <bool kWithM, bool kWithHigh>
-struct UnpackQ45 {
+struct UnpackQ45 : UnpackedPanel {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = kWithM, kCanPack = true, kNibblesTogether = false;
+  static constexpr bool kMin = kWithM, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto blocks = blocks_of<kBytes>(rows, count);
@@ -136,9 +147,9 @@ struct UnpackQ45 {
 
 /// A nibble is an index into 16 int8 values: iq4_nl, and mxfp4_block, whose scale is the exponent e of 2^(e - 128).
 template <bool kMx>
-struct UnpackTable {
+struct UnpackTable : UnpackedPanel {
   static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
-  static constexpr bool kMin = false, kCanPack = true, kNibblesTogether = false;
+  static constexpr bool kMin = false, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {
     const auto& table = kMx ? kE2m1Doubled : kIq4Values;

@@ -104,9 +104,9 @@ struct Iq3S {
 };
 
 template <class Format>
-struct UnpackGrid {
+struct UnpackGrid : UnpackedPanel {
   static constexpr int kBlockElems = 256, kSub = Format::kSub, kOffset = 128;
-  static constexpr bool kMin = false, kCanPack = false, kNibblesTogether = false;
+  static constexpr bool kMin = false, kCanPack = false;
   static void group(const PlainRows& rows, int, BlockPanel& panel, int group) {
     const int at = kGroupRows * group;
     const __m512 d = low_halves(dwords_at(rows, 0));
