@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/activation.h"
+#include "kernels/cpu/block_dot.h"
 #include "kernels/cpu/block_unpack.h"
 #include "kernels/cpu/block_unpack_32.h"
 #include "kernels/cpu/block_unpack_grid.h"
@@ -324,6 +325,11 @@ void block_gemm(const GemmArgs& args) {
 /// w in whole blocks of `activation_format`'s formats, x in its x8 form.
 inline void integer_gemm(const GemmArgs& args) {
   using enum FormatId;
+  if (args.num_rows == 1 && !args.w.packed) {
+    if (args.w.format == q4_k) return dot_rows<DotQ4K>(args);
+    if (args.w.format == q6_k) return dot_rows<DotQ6K>(args);
+    if (args.w.format == q8_0) return dot_rows<DotQ80>(args);
+  }
   switch (args.w.format) {
     case q4_k:
       return args.num_rows < kManyRows ? block_gemm<UnpackQ4KInTile>(args) : block_gemm<UnpackQ4K>(args);

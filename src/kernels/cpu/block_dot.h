@@ -1,0 +1,223 @@
+// y = x w^T for one row of x and plain rows of w in the formats of most GGUF files: rows of w are walked one after the
+// other as they lie there, one stream from memory, lanes along k; no panel is unpacked.
+//
+// A block's sums are integers, hence the same whatever lanes take what; what follows them is done by the operations of
+// the tiles (block_gemm.h), so the bits of an output are the same too.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation.h"
+#include "kernels/cpu/block_panel.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/kernels.h"
+
+namespace moxie::cpu {
+namespace {
+
+inline constexpr int kDotBlocks = 64;  // of a row at a time
+inline constexpr int kDotGroup = kGroupRows;
+
+/// What kDotBlocks blocks of 16 rows of w make of x: integer sums, still in four lanes.
+struct alignas(64) DotSums {
+  int32_t total[kDotBlocks][kDotGroup][4];
+  int32_t min[kDotBlocks][kDotGroup][4];
+  uint32_t scales[kDotBlocks][kDotGroup];  // d and, where there is one, dmin
+};
+
+inline __m128i four_lanes(__m256i v) {
+  return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+inline __m128i four_lanes(V v) {
+  return four_lanes(_mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
+}
+
+/// Lane r: the sum of row r's four lanes.
+inline V sum_fours(const int32_t (&rows)[kDotGroup][4]) {
+  // rows 0, 4, 8, 12 in the quarters of the first, and so on: a transpose of 4 x 4 in each quarter leaves row order
+  const V order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  V v[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) v[i] = _mm512_load_si512(rows[4 * i]);
+  const V a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+  const V b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+  // quarter q: rows q, 4 + q, 8 + q, 12 + q
+  const V sums = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+  return _mm512_permutexvar_epi32(order, sums);
+}
+
+template <class Bits>
+uint32_t bits_at(const uint8_t* p) {
+  Bits bits;
+  std::memcpy(&bits, p, sizeof(Bits));
+  return bits;
+}
+
+inline V twice(const uint8_t* bytes) {
+  return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)));
+}
+
+/// Low lanes `low`, high lanes `high`.
+inline V in_halves(int low, int high) {
+  return _mm512_inserti64x4(_mm512_set1_epi32(low), _mm256_set1_epi32(high), 1);
+}
+
+/// The sum of scale * q * x over a super-block, 64 elements a vector.
+inline __m128i scaled_sum(const V (&q)[4], const V (&scale)[4], const X8Block256& x) {
+  V sum = _mm512_setzero_si512();
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const V dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q[j], _mm512_loadu_si512(x.q + 64 * j));
+    sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(dot, scale[j]));
+  }
+  return four_lanes(sum);
+}
+
+// Each format: the values of a block as unsigned bytes in order of k with what scales them, its f16 scales, and its
+// sums with a block of x.
+
+struct DotQ4K {
+  using X = X8Block256;
+  static constexpr int kBlockElems = 256, kBytes = 144;
+  static constexpr bool kMin = true;
+  static uint32_t scales(const uint8_t* block) { return bits_at<uint32_t>(block); }
+  struct Weights {
+    V q[4], scale[4];
+    __m128i mins;  // int16
+  };
+  static Weights weights(const uint8_t* block) {
+    // 4 bytes a, b, c behind d and dmin: scales 0 .. 3 and mins 0 .. 3 are the low 6 bits of a and b; scales and mins
+    // 4 .. 7 the low and high nibbles of c below the high bits of a and b
+    const __m128i head = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
+    const __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(head, 0xed), _mm_setr_epi32(0, 0, 0, 4));
+    const __m128i high =
+        _mm_and_si128(_mm_srli_epi32(_mm_shuffle_epi32(head, 0x84), 2), _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+    const __m128i bytes =
+        _mm_or_si128(_mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f)), high);
+    const V all = _mm512_broadcast_i32x4(bytes);
+    Weights w;
+    w.mins = _mm_cvtepu8_epi16(_mm_srli_si128(bytes, 8));
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      w.q[j] = nibbles(_mm512_srlv_epi32(twice(block + 16 + 32 * j), in_halves(0, 4)));
+      const int none = static_cast<int>(0x80808000);  // zeroes
+      w.scale[j] = _mm512_shuffle_epi8(all, in_halves(none | 2 * j, none | (2 * j + 1)));
+    }
+    return w;
+  }
+  static __m128i total(const Weights& w, const X& x) {
+    return scaled_sum(w.q, w.scale, x);
+  }
+  static __m128i min(const Weights& w, const X& x) {
+    return _mm_madd_epi16(w.mins, _mm_loadu_si128(reinterpret_cast<const __m128i*>(x.double_sums)));
+  }
+};
+
+struct DotQ6K {
+  using X = X8Block256;
+  static constexpr int kBlockElems = 256, kBytes = 210;
+  static constexpr bool kMin = false;
+  static uint32_t scales(const uint8_t* block) { return bits_at<uint16_t>(block + 208); }
+  struct Weights {
+    V q[4], scale[4];
+    __m256i scales;  // int16
+  };
+  static Weights weights(const uint8_t* block) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
+    const V all = _mm512_cvtepi8_epi32(bytes);
+    const V first = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    Weights w;
+    w.scales = _mm256_cvtepi8_epi16(bytes);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const V low = _mm512_loadu_si512(block + 64 * half), high = twice(block + 128 + 32 * half);
+      const V sixteens = _mm512_set1_epi8(0x30);
+      const V first_high = _mm512_and_si512(_mm512_sllv_epi32(high, in_halves(4, 2)), sixteens);
+      const V second_high = _mm512_and_si512(_mm512_srlv_epi32(high, in_halves(0, 2)), sixteens);
+      w.q[2 * half] = _mm512_or_si512(nibbles(low), first_high);
+      w.q[2 * half + 1] = _mm512_or_si512(nibbles(_mm512_srli_epi32(low, 4)), second_high);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      w.scale[j] = _mm512_permutexvar_epi32(_mm512_add_epi32(first, _mm512_set1_epi32(4 * j)), all);
+    }
+    return w;
+  }
+  static __m128i total(const Weights& w, const X& x) {
+    const __m256i sums = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.sums));
+    const __m256i offset = _mm256_slli_epi32(_mm256_madd_epi16(w.scales, sums), 5);  // 32 is in every q
+    return _mm_sub_epi32(scaled_sum(w.q, w.scale, x), four_lanes(offset));
+  }
+};
+
+struct DotQ80 {
+  using X = X8Block32;
+  static constexpr int kBlockElems = 32, kBytes = 34;
+  static constexpr bool kMin = false;
+  static uint32_t scales(const uint8_t* block) { return bits_at<uint16_t>(block); }
+  struct Weights {
+    __m256i q;  // 128 more
+  };
+  static Weights weights(const uint8_t* block) {
+    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
+    return {_mm256_xor_si256(q, _mm256_set1_epi8(static_cast<char>(0x80)))};
+  }
+  static __m128i total(const Weights& w, const X& x) {
+    const __m256i xq = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.q));
+    return four_lanes(_mm256_dpbusd_epi32(_mm256_setzero_si256(), w.q, xq));
+  }
+};
+
+/// 16 outputs from the sums of `count` blocks; y: what was summed before.
+template <class Dot>
+__m512 finish_dots(const DotSums& sums, const typename Dot::X* x, int count, __m512 y) {
+  for (int b = 0; b < count; ++b) {
+    const V scales = _mm512_load_si512(sums.scales[b]);
+    const __m512 d = low_halves(scales), dx = _mm512_set1_ps(x[b].d);
+    V sum = sum_fours(sums.total[b]);
+    if constexpr (Dot::kBlockElems == 32) sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(128 * x[b].sum));
+    const __m512 total = _mm512_cvtepi32_ps(sum);
+    if constexpr (Dot::kBlockElems == 32) {
+      y = _mm512_fmadd_ps(total, _mm512_mul_ps(d, dx), y);
+    } else if constexpr (Dot::kMin) {
+      const __m512 min = _mm512_mul_ps(_mm512_cvtepi32_ps(sum_fours(sums.min[b])), high_halves(scales));
+      y = _mm512_fmadd_ps(_mm512_fmsub_ps(total, d, min), dx, y);
+    } else {
+      y = _mm512_fmadd_ps(_mm512_mul_ps(total, d), dx, y);
+    }
+  }
+  return y;
+}
+
+template <class Dot>
+void dot_rows(const GemmArgs& args) {
+  using X = typename Dot::X;
+  constexpr int64_t kAhead = 8192;  // how far ahead weights are asked for
+  DotSums& sums = *static_cast<DotSums*>(args.scratch);
+  const int64_t num_blocks = args.k / Dot::kBlockElems;
+  for (int64_t n = args.n_begin; n < args.n_end; n += kDotGroup) {
+    const int columns = static_cast<int>(min_of(kDotGroup, args.n_end - n));
+    const auto mask = static_cast<__mmask16>((1u << columns) - 1);
+    float* y = args.y + n - args.n_begin;
+    __m512 sum = args.bias != nullptr ? _mm512_maskz_loadu_ps(mask, args.bias + n) : _mm512_setzero_ps();
+    for (int64_t first = 0; first < num_blocks; first += kDotBlocks) {
+      const int count = static_cast<int>(min_of(kDotBlocks, num_blocks - first));
+      const X* x = reinterpret_cast<const X*>(x_row(args, 0)) + first;
+      for (int r = 0; r < columns; ++r) {
+        const auto* block = reinterpret_cast<const uint8_t*>(w_row(args, n + r).data) + first * Dot::kBytes;
+        for (int b = 0; b < count; ++b, block += Dot::kBytes) {
+          for (int i = 0; i < Dot::kBytes; i += 64) _mm_prefetch(block + kAhead + i, _MM_HINT_T0);
+          const typename Dot::Weights w = Dot::weights(block);
+          sums.scales[b][r] = Dot::scales(block);
+          _mm_store_si128(reinterpret_cast<__m128i*>(sums.total[b][r]), Dot::total(w, x[b]));
+          if constexpr (Dot::kMin) _mm_store_si128(reinterpret_cast<__m128i*>(sums.min[b][r]), Dot::min(w, x[b]));
+        }
+      }
+      sum = finish_dots<Dot>(sums, x, count, sum);
+    }
+    _mm512_mask_storeu_ps(y, mask, sum);
+  }
+}
+
+}  // namespace
+}  // namespace moxie::cpu
