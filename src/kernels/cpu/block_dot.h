@@ -76,9 +76,11 @@ inline __m128i scaled_sum(const V (&q)[4], const V (&scale)[4], const X8Block256
 // Each format: the values of a block as unsigned bytes in order of k with what scales them, its f16 scales, and its
 // sums with a block of x.
 
-struct DotQ4K {
+/// q4_k, and q5_k, whose fifth bits stand before the nibbles: bit s of byte l is that of element l of sub-block s.
+template <bool kFive>
+struct DotK4 {
   using X = X8Block256;
-  static constexpr int kBlockElems = 256, kBytes = 144;
+  static constexpr int kBlockElems = 256, kBytes = kFive ? 176 : 144, kNibblesAt = kFive ? 48 : 16;
   static constexpr bool kMin = true;
   static uint32_t scales(const uint8_t* block) { return bits_at<uint32_t>(block); }
   struct Weights {
@@ -99,7 +101,12 @@ struct DotQ4K {
     w.mins = _mm_cvtepu8_epi16(_mm_srli_si128(bytes, 8));
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      w.q[j] = nibbles(_mm512_srlv_epi32(twice(block + 16 + 32 * j), in_halves(0, 4)));
+      w.q[j] = nibbles(_mm512_srlv_epi32(twice(block + kNibblesAt + 32 * j), in_halves(0, 4)));
+      if constexpr (kFive) {
+        const V bit =
+            _mm512_and_si512(_mm512_srlv_epi32(twice(block + 16), in_halves(2 * j, 2 * j + 1)), _mm512_set1_epi8(1));
+        w.q[j] = _mm512_or_si512(w.q[j], byte_shift_left(bit, 4));
+      }
       const int none = static_cast<int>(0x80808000);  // zeroes
       w.scale[j] = _mm512_shuffle_epi8(all, in_halves(none | 2 * j, none | (2 * j + 1)));
     }

@@ -322,14 +322,27 @@ void block_gemm(const GemmArgs& args) {
   }
 }
 
+/// One row of x and plain rows of w; false where a panel is better: blocks of 17 or 18 bytes lose here.
+inline bool integer_dots(const GemmArgs& args) {
+  using enum FormatId;
+  switch (args.w.format) {
+    case q4_k:
+      return dot_rows<DotK4<false>>(args), true;
+    case q5_k:
+      return dot_rows<DotK4<true>>(args), true;
+    case q6_k:
+      return dot_rows<DotQ6K>(args), true;
+    case q8_0:
+      return dot_rows<DotQ80>(args), true;
+    default:
+      return false;
+  }
+}
+
 /// w in whole blocks of `activation_format`'s formats, x in its x8 form.
 inline void integer_gemm(const GemmArgs& args) {
   using enum FormatId;
-  if (args.num_rows == 1 && !args.w.packed) {
-    if (args.w.format == q4_k) return dot_rows<DotQ4K>(args);
-    if (args.w.format == q6_k) return dot_rows<DotQ6K>(args);
-    if (args.w.format == q8_0) return dot_rows<DotQ80>(args);
-  }
+  if (args.num_rows == 1 && !args.w.packed && integer_dots(args)) return;
   switch (args.w.format) {
     case q4_k:
       return args.num_rows < kManyRows ? block_gemm<UnpackQ4KInTile>(args) : block_gemm<UnpackQ4K>(args);
