@@ -66,8 +66,8 @@ class Heads {
       }
       for (int64_t slot = 0; slot < kKeyBlock; ++slot) {
         for (float& x : row) x = normal(random);
-        store_key(format, row.data(), shape.k_dim, slot, at + v_bytes_);
-        if (!shape.latent) store_value(format, row.data(), shape.v_dim, slot, at);
+        store_key(*find_kernel_set("ref"), format, row.data(), shape.k_dim, slot, at + v_bytes_);
+        if (!shape.latent) store_value(*find_kernel_set("ref"), format, row.data(), shape.v_dim, slot, at);
       }
     }
     q_.resize(static_cast<size_t>(shape.num_queries * shape.group * shape.k_dim));

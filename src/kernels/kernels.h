@@ -139,7 +139,7 @@ struct KernelSet {
   /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot, x8_b32 or
   /// x8_b256 where it multiplies block formats by integers).
   FormatId (*activation_format)(FormatId weight) noexcept;
-  /// Rows of f32 into an activation format (f32: a copy; bf16, x8: nearest, ties to even).
+  /// A row of f32 into an activation format or f16 (f32: a copy; others: nearest, ties to even).
   void (*encode_row)(FormatId to, const float* x, int64_t k, void* out) noexcept;
   /// A row of any computable format (f32, bf16, f16, mxfp4 and f8_e4m3 with their scales, blocks) into f32, exactly.
   void (*decode_row)(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept;

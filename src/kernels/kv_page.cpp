@@ -4,6 +4,7 @@
 
 #include "format/block.h"
 #include "format/codec.h"
+#include "kernels/kernels.h"
 
 namespace moxie {
 namespace {
@@ -49,19 +50,22 @@ void store_q8(const float* x, int64_t dim, void* part, PlaceOf&& place_of) {
 }
 
 template <class PlaceOf>
-void store(FormatId format, const float* x, int64_t dim, void* part, PlaceOf&& place_of) {
-  if (format == FormatId::q8_0) return store_q8(x, dim, part, place_of);
-  auto* half = static_cast<uint16_t*>(part);
-  switch (format) {
-    case FormatId::f16:
-      for (int64_t d = 0; d < dim; ++d) half[place_of(d).at] = f32_to_f16(x[d]);
-      return;
-    case FormatId::bf16:
-      for (int64_t d = 0; d < dim; ++d) half[place_of(d).at] = f32_to_bf16(x[d]);
-      return;
-    default:
-      for (int64_t d = 0; d < dim; ++d) static_cast<float*>(part)[place_of(d).at] = x[d];
+void store_halves(const KernelSet& kernels, FormatId format, const float* x, int64_t dim, void* part,
+                  PlaceOf&& place_of) {
+  constexpr int64_t kPiece = 256;
+  uint16_t piece[kPiece];
+  for (int64_t first = 0; first < dim; first += kPiece) {
+    const int64_t count = std::min(kPiece, dim - first);
+    kernels.encode_row(format, x + first, count, piece);
+    for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(part)[place_of(first + i).at] = piece[i];
   }
+}
+
+template <class PlaceOf>
+void store(const KernelSet& kernels, FormatId format, const float* x, int64_t dim, void* part, PlaceOf&& place_of) {
+  if (format == FormatId::q8_0) return store_q8(x, dim, part, place_of);
+  if (format != FormatId::f32) return store_halves(kernels, format, x, dim, part, place_of);
+  for (int64_t d = 0; d < dim; ++d) static_cast<float*>(part)[place_of(d).at] = x[d];
 }
 
 float load(FormatId format, const void* part, int64_t dim, const Place& place) {
@@ -99,16 +103,18 @@ int64_t value_part_bytes(FormatId format, int64_t dim) {
   return part_bytes(format, dim * kKeyBlock, kv_scales(dim) * kKeyBlock);
 }
 
-void store_key(FormatId format, const float* x, int64_t dim, int64_t slot, void* part) noexcept {
-  store(format, x, dim, part, [=](int64_t d) { return key_place(format, slot, d); });
+void store_key(const KernelSet& kernels, FormatId format, const float* x, int64_t dim, int64_t slot,
+               void* part) noexcept {
+  store(kernels, format, x, dim, part, [=](int64_t d) { return key_place(format, slot, d); });
   // The last pair of an odd row has no second element: zero, since whole pairs are multiplied.
   if (format == FormatId::bf16 && dim % 2 != 0) {
     static_cast<uint16_t*>(part)[key_place(format, slot, dim).at] = 0;
   }
 }
 
-void store_value(FormatId format, const float* x, int64_t dim, int64_t slot, void* part) noexcept {
-  store(format, x, dim, part, [=](int64_t d) { return value_place(format, dim, slot, d); });
+void store_value(const KernelSet& kernels, FormatId format, const float* x, int64_t dim, int64_t slot,
+                 void* part) noexcept {
+  store(kernels, format, x, dim, part, [=](int64_t d) { return value_place(format, dim, slot, d); });
 }
 
 float load_key(FormatId format, const void* part, int64_t dim, int64_t slot, int64_t d) noexcept {

@@ -14,6 +14,8 @@
 
 namespace moxie {
 
+struct KernelSet;
+
 inline constexpr int64_t kKeyBlock = 64;  // positions of one KV page and of one attention block
 
 /// What the layout pairs or scales together along a row of `dim` elements, counted up.
@@ -35,10 +37,12 @@ bool is_kv_format(FormatId format);
 int64_t key_part_bytes(FormatId format, int64_t dim);
 int64_t value_part_bytes(FormatId format, int64_t dim);
 
-/// Writes the key, or value, x [dim] of position `slot` of the page. Rounds to nearest, ties to even; what q8_0 does
-/// with numbers out of its range encode_blocks says. Touches nothing of other positions.
-void store_key(FormatId format, const float* x, int64_t dim, int64_t slot, void* part) noexcept;
-void store_value(FormatId format, const float* x, int64_t dim, int64_t slot, void* part) noexcept;
+/// Writes the key, or value, x [dim] of position `slot` of the page. Rounds to nearest, ties to even (f16 and bf16 by
+/// `kernels`); what q8_0 does with numbers out of its range encode_blocks says. Touches nothing of other positions.
+void store_key(const KernelSet& kernels, FormatId format, const float* x, int64_t dim, int64_t slot,
+               void* part) noexcept;
+void store_value(const KernelSet& kernels, FormatId format, const float* x, int64_t dim, int64_t slot,
+                 void* part) noexcept;
 
 /// Element d of position `slot`, exactly. The definition that kernels are tested against.
 float load_key(FormatId format, const void* part, int64_t dim, int64_t slot, int64_t d) noexcept;

@@ -161,9 +161,9 @@ void gqa(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
     norm_and_rotate(exec, spec, step, weights.k_norm, t, k);
     const Slot to = slot_of(step, t);
     for (int64_t h = 0; h < a.num_kv_heads; ++h) {
-      store_key(cache.format(), k.data + t * k.row_stride + h * a.head_dim, a.head_dim, to.slot,
+      store_key(exec.kernels, cache.format(), k.data + t * k.row_stride + h * a.head_dim, a.head_dim, to.slot,
                 cache.keys(layer, to.page, h));
-      store_value(cache.format(), v.data + t * v.row_stride + h * a.v_head_dim, a.v_head_dim, to.slot,
+      store_value(exec.kernels, cache.format(), v.data + t * v.row_stride + h * a.v_head_dim, a.v_head_dim, to.slot,
                   cache.values(layer, to.page, h));
     }
   });
@@ -212,7 +212,7 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
     exec.kernels.rms_norm(key, weights.kv_a_norm, eps, latent, key);
     exec.kernels.rope(key + latent, cos, sin, rope, spec.rope.interleaved);
     const Slot slot = slot_of(step, t);
-    store_key(cache.format(), key, row, slot.slot, cache.keys(layer, slot.page, 0));
+    store_key(exec.kernels, cache.format(), key, row, slot.slot, cache.keys(layer, slot.page, 0));
     for (int64_t h = 0; h < a.num_heads; ++h) {
       float* to = absorbed + (t * a.num_heads + h) * row + latent;
       std::memcpy(to, q + (t * a.num_heads + h) * a.head_dim + nope, static_cast<size_t>(rope) * sizeof(float));

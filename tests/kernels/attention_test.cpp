@@ -38,8 +38,8 @@ class Sequence {
     const Pages values = pages(value_part_bytes(format, case_.v_dim));
     for (int64_t i = 0; i < case_.length; ++i) {
       const auto page = static_cast<size_t>(i / kKeyBlock);
-      store_key(format, key(i), case_.k_dim, i % kKeyBlock, keys[page]->data());
-      if (!case_.latent) store_value(format, value(i), case_.v_dim, i % kKeyBlock, values[page]->data());
+      store_key(set, format, key(i), case_.k_dim, i % kKeyBlock, keys[page]->data());
+      if (!case_.latent) store_value(set, format, value(i), case_.v_dim, i % kKeyBlock, values[page]->data());
     }
     const std::vector<const void*> k_pages = parts(keys), v_pages = parts(values);
     std::vector<int32_t> position;

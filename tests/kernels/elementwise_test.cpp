@@ -42,19 +42,26 @@ TEST(Codecs, encode_bf16_as_the_scalar_codec_does_for_all_kinds_of_floats) {
   }
   Random random(1);
   for (int i = 0; i < 30000; ++i) values.push_back(std::bit_cast<float>(random.bits() << 1 ^ random.bits()));
+  for (uint32_t bits : {0x33000000u, 0x33000001u, 0x387fe000u, 0x38800000u, 0x477fefffu, 0x477ff000u}) {  // f16's ends
+    values.push_back(std::bit_cast<float>(bits));
+  }
   for (const KernelSet* set : fast_sets()) {
-    size_t first = 0;
-    for (size_t turn = 0; first < values.size(); ++turn) {
-      const size_t n = std::min(values.size() - first, static_cast<size_t>(kLengths[turn % std::size(kLengths)]));
-      GuardedBytes in(n * 4), out(n * 2);
-      std::memcpy(in.data(), values.data() + first, n * 4);
-      set->encode_row(FormatId::bf16, in.floats(), static_cast<int64_t>(n), out.data());
-      for (size_t i = 0; i < n; ++i) {
-        uint16_t got;
-        std::memcpy(&got, out.data() + 2 * i, 2);
-        ASSERT_EQ(got, f32_to_bf16(values[first + i])) << set->name << " " << hex(values[first + i]);
+    for (const FormatId format : {FormatId::bf16, FormatId::f16}) {
+      size_t first = 0;
+      for (size_t turn = 0; first < values.size(); ++turn) {
+        const size_t n = std::min(values.size() - first, static_cast<size_t>(kLengths[turn % std::size(kLengths)]));
+        GuardedBytes in(n * 4), out(n * 2);
+        std::memcpy(in.data(), values.data() + first, n * 4);
+        set->encode_row(format, in.floats(), static_cast<int64_t>(n), out.data());
+        for (size_t i = 0; i < n; ++i) {
+          const float value = values[first + i];
+          uint16_t got;
+          std::memcpy(&got, out.data() + 2 * i, 2);
+          ASSERT_EQ(got, format == FormatId::f16 ? f32_to_f16(value) : f32_to_bf16(value))
+              << set->name << " " << format_name(format) << " " << hex(value);
+        }
+        first += n;
       }
-      first += n;
     }
   }
 }

@@ -27,17 +27,17 @@ std::vector<float> rounded(FormatId format, const float* x, int64_t dim) {
   return out;
 }
 
-using Store = void (*)(FormatId, const float*, int64_t, int64_t, void*) noexcept;
+using Store = void (*)(const KernelSet&, FormatId, const float*, int64_t, int64_t, void*) noexcept;
 using Load = float (*)(FormatId, const void*, int64_t, int64_t, int64_t) noexcept;
 
 // Slots are written in a scattered order, over bytes of NaN, and all are read back at the end.
-void expect_rows_come_back(FormatId format, int64_t dim, int64_t bytes, Store store, Load load) {
+void expect_rows_come_back(const KernelSet& set, FormatId format, int64_t dim, int64_t bytes, Store store, Load load) {
   GuardedBytes part(static_cast<size_t>(bytes));
   std::memset(part.data(), 0xff, part.size());
   const std::vector<float> rows = normals(kKeyBlock * dim, static_cast<uint64_t>(dim));
   for (int64_t i = 0; i < kKeyBlock; ++i) {
     const int64_t slot = i * 37 % kKeyBlock;
-    store(format, rows.data() + slot * dim, dim, slot, part.data());
+    store(set, format, rows.data() + slot * dim, dim, slot, part.data());
   }
   for (int64_t slot = 0; slot < kKeyBlock; ++slot) {
     const std::vector<float> expected = rounded(format, rows.data() + slot * dim, dim);
@@ -52,8 +52,10 @@ TEST(KvPage, gives_back_what_the_codec_of_its_format_gives) {
   for (const FormatId format : kFormats) {
     ASSERT_TRUE(is_kv_format(format));
     for (const int64_t dim : kDims) {
-      expect_rows_come_back(format, dim, key_part_bytes(format, dim), store_key, load_key);
-      expect_rows_come_back(format, dim, value_part_bytes(format, dim), store_value, load_value);
+      for (const KernelSet* set : sets_here()) {
+        expect_rows_come_back(*set, format, dim, key_part_bytes(format, dim), store_key, load_key);
+        expect_rows_come_back(*set, format, dim, value_part_bytes(format, dim), store_value, load_value);
+      }
     }
   }
   EXPECT_FALSE(is_kv_format(FormatId::q4_0));

@@ -47,6 +47,10 @@ void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
     for_vectors<Isa>(
         k, [&](int64_t i) { Isa::store(bytes + 4 * i, Isa::load(x + i)); },
         [&](int64_t i, int64_t count) { Isa::store_part(bytes + 4 * i, Isa::load_part(x + i, count), count); });
+  } else if (to == FormatId::f16) {
+    for_vectors<Isa>(
+        k, [&](int64_t i) { Isa::store_f16(bytes + 2 * i, Isa::load(x + i)); },
+        [&](int64_t i, int64_t count) { Isa::store_f16_part(bytes + 2 * i, Isa::load_part(x + i, count), count); });
   } else {
     for_vectors<Isa>(
         k, [&](int64_t i) { Isa::store_bf16(bytes + 2 * i, Isa::load(x + i)); },

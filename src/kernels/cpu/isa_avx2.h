@@ -64,6 +64,15 @@ struct Avx2 {
     std::memcpy(p, all, static_cast<size_t>(n) * 2);
   }
 
+  static void store_f16(void* p, F v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store_f16_part(void* p, F v, int64_t n) {
+    uint16_t all[8];
+    store_f16(all, v);
+    std::memcpy(p, all, static_cast<size_t>(n) * 2);
+  }
+
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }

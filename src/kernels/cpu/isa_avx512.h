@@ -61,6 +61,13 @@ struct Avx512 {
   static void store_bf16(void* p, F v) { _mm256_storeu_si256(static_cast<__m256i*>(p), narrow_bf16(v)); }
   static void store_bf16_part(void* p, F v, int64_t n) { _mm256_mask_storeu_epi16(p, mask(n), narrow_bf16(v)); }
 
+  static void store_f16(void* p, F v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store_f16_part(void* p, F v, int64_t n) {
+    _mm256_mask_storeu_epi16(p, mask(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }

@@ -79,7 +79,7 @@ void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
     return;
   }
   for (int64_t i = 0; i < k; ++i) {
-    const uint16_t bits = f32_to_bf16(x[i]);
+    const uint16_t bits = to == FormatId::f16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
     std::memcpy(static_cast<char*>(out) + 2 * i, &bits, 2);
   }
 }
