@@ -155,7 +155,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd_ < 0 && errno != EEXIST) break;
   }
-  if (fd_ < 0) throw io_error("create", temporary_);
+  if (fd_ < 0) throw io_error("create", path_);
 }
 
 AtomicFile::~AtomicFile() {

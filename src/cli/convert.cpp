@@ -177,8 +177,18 @@ void run_to_gguf(ConvertFlags& flags) {
   print_report(flags, report);
 }
 
+// Names of files that nobody means as directories.
+void refuse_ending(const std::string& out) {
+  for (const std::string_view ending : {".bin", ".safetensors", ".pt", ".pth", ".ggml", ".onnx"}) {
+    if (!out.ends_with(ending)) continue;
+    throw make_error(ErrorCode::usage, "{}: expected a name that ends in .gguf or .moxie, or a directory to write",
+                     out);
+  }
+}
+
 void run_convert(ConvertFlags& flags) {
   catch_stop();
+  if (flags.to.empty()) refuse_ending(flags.out);
   const std::string to = !flags.to.empty()               ? flags.to
                          : flags.out.ends_with(".gguf")  ? "gguf"
                          : flags.out.ends_with(".moxie") ? "moxie"

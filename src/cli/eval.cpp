@@ -106,8 +106,9 @@ void write_logits(const EvalFlags& flags) {
     json::Value out;
     out.set("schema_version", 1).set("logits", flags.logits);
     out.set("shape", json::Value(json::Array{batch, length, vocab_size}));
-    print_json(out);
+    return print_json(out);
   }
+  fmt::print("{}  logits [{}, {}, {}], f32\n", flags.logits, batch, length, vocab_size);
 }
 
 }  // namespace

@@ -53,6 +53,13 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "{}", app.help());
       return static_cast<int>(moxie::ErrorCode::usage);
     }
+  } catch (const CLI::ExtrasError& error) {
+    if (app.get_subcommands().empty() && argv[1][0] != '-') {
+      fmt::print(stderr, "error: {}: no such verb; moxie --help lists them\n", argv[1]);
+    } else {
+      app.exit(error);
+    }
+    return static_cast<int>(moxie::ErrorCode::usage);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : static_cast<int>(moxie::ErrorCode::usage);

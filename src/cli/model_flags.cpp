@@ -51,7 +51,11 @@ std::string short_count(int64_t n) {
 
 std::filesystem::path find_model(const std::string& argument) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(argument, ignored)) return argument;
+  if (std::filesystem::is_directory(argument, ignored)) {
+    const std::filesystem::path directory = argument, trained = directory / "model";  // of a run directory
+    const auto is_model = [&](const std::filesystem::path& at) { return exists(at / "config.json", ignored); };
+    return !is_model(directory) && is_model(trained) ? trained : directory;
+  }
   if (std::filesystem::exists(argument, ignored)) {
     if (is_gguf_file(argument)) return argument;
     throw invalid({.where = argument,

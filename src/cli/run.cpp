@@ -1,6 +1,7 @@
 // moxie run: continues a prompt, answers a question, or chats.
 #include <signal.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -135,6 +136,12 @@ void answer_once(const RunFlags& flags, LoadedModel& loaded, const std::optional
 }
 
 // Lines in, answers out, until Ctrl-D. Without a template each line continues the text so far.
+// A slash and letters alone: text that begins with a slash has more.
+bool is_command(const std::string& line) {
+  return line.size() > 1 && line[0] == '/' &&
+         std::all_of(line.begin() + 1, line.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+}
+
 void chat(const RunFlags& flags, LoadedModel& loaded, const std::optional<ChatTemplate>& chat_template,
           const GenerationConfig& config) {
   say(chat_template ? "chat   Ctrl-C stops an answer, Ctrl-D leaves, /clear forgets, /route shows the experts"
@@ -158,6 +165,10 @@ void chat(const RunFlags& flags, LoadedModel& loaded, const std::optional<ChatTe
     }
     if (line == "/route") {
       for (const std::string& each : stats_lines(loaded.engine().stats())) say(each);
+      continue;
+    }
+    if (is_command(line)) {
+      say(fmt::format("error: no command {}; there are /clear, /route and /bye", line));
       continue;
     }
     interrupted = false;

@@ -42,7 +42,9 @@ class Chooser {
                        format_name(format), name, shape.back(), block);
     }
     if (!options_.mix) return stored;
-    const FormatId chosen = mix_format(*options_.mix, facts_, name, shape);
+    const FormatId wanted = mix_format(*options_.mix, facts_, name, shape);
+    const FormatId chosen = fitting_format(wanted, shape.back());
+    num_unfit_ += chosen != wanted;
     const bool keeps = is_block_format(chosen) && is_block_format(stored) && bits_of(stored) <= bits_of(chosen);
     num_kept_ += keeps && stored != chosen;
     return keeps ? stored : chosen;
@@ -51,8 +53,16 @@ class Chooser {
   void finish(GgufPlan& plan) const {
     for (size_t i = 0; i < used_.size(); ++i) {
       if (used_[i]) continue;
-      throw make_error(ErrorCode::usage, "{}: no tensor that may be quantized has such a name",
+      throw make_error(ErrorCode::usage,
+                       "{}: no tensor that may be quantized has such a name. Names are those of GGUF, as in "
+                       "'blk.*.ffn_down_exps'; quote patterns.",
                        options_.overrides[i].pattern);
+    }
+    if (num_unfit_ > 0) {
+      plan.notes.push_back(
+          fmt::format("{} tensors have rows that are not whole blocks of what {} gives them: they are in formats of "
+                      "smaller blocks and more bits",
+                      num_unfit_, options_.mix->name));
     }
     if (num_kept_ > 0) {
       plan.notes.push_back(fmt::format("{} tensors keep their blocks, which have no more bits than {} has", num_kept_,
@@ -64,7 +74,7 @@ class Chooser {
   const GgufPlanOptions& options_;
   MixFacts facts_;
   std::vector<bool> used_;
-  int num_kept_ = 0;
+  int num_kept_ = 0, num_unfit_ = 0;
 };
 
 // What general.file_type says of a file without a mix: the format of most of its numbers.

@@ -167,7 +167,7 @@ bool may_be_quantized(std::string_view name, const Shape& shape) {
 
 FormatId mix_format(const Mix& mix, const MixFacts& facts, std::string_view name, const Shape& shape) {
   if (!is_block_format(mix.base)) return mix.base;
-  return fitting_format(Rules(mix, facts, name).choose(shape), shape.back());
+  return Rules(mix, facts, name).choose(shape);
 }
 
 FormatId fitting_format(FormatId format, int64_t columns) {

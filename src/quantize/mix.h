@@ -38,7 +38,7 @@ bool may_be_quantized(std::string_view name, const Shape& shape);
 
 /// The format of a tensor that may be quantized, as llama-quantize chooses it without an importance matrix, but for
 /// this: layers are counted by their number in the name, also where it counts tensors; with mxfp4_moe the two halves of
-/// a latent's kv_b are no experts.
+/// a latent's kv_b are no experts. Rows may not be whole blocks of it: fitting_format.
 FormatId mix_format(const Mix& mix, const MixFacts& facts, std::string_view name, const Shape& shape);
 
 /// `format`, or where rows are not whole blocks of it the format that stands in for it; f16 if none does.

@@ -164,7 +164,8 @@ RandomModel random_model(const ModelSpec& spec, const std::string& source, const
   RowMaker maker(spec, options);
   for (const GgufRows& tensor : tensors) {
     const bool quantized = may_be_quantized(tensor.name, tensor.shape);
-    const FormatId format = quantized ? mix_format(options.mix, facts, tensor.name, tensor.shape) : FormatId::f32;
+    const FormatId wanted = quantized ? mix_format(options.mix, facts, tensor.name, tensor.shape) : FormatId::f32;
+    const FormatId format = fitting_format(wanted, tensor.shape.back());
     const MadeTensor plain{tensor.name, format, tensor.shape, maker.rows_of(tensor, format)};
     const bool packs = options.pack && can_be_packed(tensor.name, tensor.shape, format);
     model.tensors.push_back(packs ? packed(plain) : plain);

@@ -15,7 +15,7 @@ const MixFacts kMixtral = {.architecture = "llama", .num_layers = 32, .num_exper
 const MixFacts kQwen3Moe = {.architecture = "qwen3moe", .num_layers = 48, .num_experts = 128, .heads_per_kv = 8};
 
 F chosen(const std::string& mix, const MixFacts& facts, const std::string& name, const Shape& shape = {4096, 4096}) {
-  return mix_format(find_mix(mix).value(), facts, name, shape);
+  return fitting_format(mix_format(find_mix(mix).value(), facts, name, shape), shape.back());
 }
 
 std::set<int> layers_with(F format, const std::string& mix, const MixFacts& facts, const std::string& stem) {

@@ -2,7 +2,7 @@
 // other as they lie there, one stream from memory, lanes along k; no panel is unpacked.
 //
 // A block's sums are integers, hence the same whatever lanes take what; what follows them is done by the operations of
-// the tiles (block_gemm.h), so the bits of an output are the same too.
+// the tiles (block_tile.h), so the bits of an output are the same too.
 #pragma once
 
 #include <cstdint>

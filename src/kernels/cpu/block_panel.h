@@ -18,17 +18,15 @@ namespace {
 
 inline constexpr int kPanelRows = 32, kPanelK = 256, kGroupRows = 16;
 
-/// Element (row, k) is kOffset more than its number. values: group of rows, step k / 4, row, k % 4. A format that keeps
-/// its nibbles together (kNibblesTogether) fills half of the steps: a run of them holds a run of elements in its low
-/// nibbles, the next in its high ones, which count 16 times as much; so scales of the low ones are times 16, and d is
-/// divided by it (exact).
+/// Element (row, k) is kOffset more than its number. values: group of rows, step k / 4, row, k % 4; where tiles take
+/// the values apart themselves (kInTile), what their format's weights() reads.
 struct alignas(64) BlockPanel {
   uint8_t values[2][kPanelK / 4][kGroupRows][4];
   int32_t scale[16][kPanelRows];  // of a sub-block (super-blocks)
   int32_t min[8][kPanelRows];     // of two sub-blocks, int16 each, the lower one first; or scale * kOffset
   float d[8][kPanelRows];         // super-blocks: d[0]; else of each block of 32
   float m[8][kPanelRows];         // super-blocks: m[0] = dmin; else what is added a block
-  const uint8_t* steps[2];        // of each group of rows, 64 bytes a step: its values, or packed rows as they lie
+  const uint8_t* steps[2];        // kInTile, of each group of rows: its values, or packed rows as they lie
   int64_t block_bytes;            // there, from a block of 32 to the next
   const char* next;               // bytes that later panels need
 };

@@ -1,5 +1,7 @@
 // How each format in super-blocks of 256 becomes a panel (block_panel.h), 16 rows at a time; layouts: format/block.h.
-// Sub-blocks have kSub elements: x = d scale (value - kOffset) - dmin min.
+// Sub-blocks have kSub elements: x = d scale (value - kOffset) - dmin min. They come in runs of kPhases: weights<phase>
+// (panel, run, s, g) is step s of sub-block sub(run, phase) for group g of rows, taken from values that are unpacked
+// already or, with kInTile, by each tile from what lies in the file: better for few rows of x.
 #pragma once
 
 #include <bit>
@@ -10,7 +12,7 @@
 namespace moxie::cpu {
 namespace {
 
-/// A panel that is unpacked before the tiles read it: one vector of values a step, a step after the other.
+/// One vector of unpacked values a step, a step after the other.
 struct UnpackedPanel {
   static constexpr bool kInTile = false;
   static constexpr int kPhases = 1;

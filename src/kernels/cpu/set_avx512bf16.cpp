@@ -1,6 +1,6 @@
 // The avx512bf16 kernel set: avx512, and bf16 weights by the bf16 dot product.
-#include "kernels/cpu/block_gemm.h"
 #include "kernels/cpu/dot_bf16.h"
+#include "kernels/cpu/integer_product.h"
 #include "kernels/cpu/isa_avx512.h"
 #include "kernels/cpu/kernel_set.h"
 #include "kernels/cpu/matmul_bf16.h"
