@@ -66,19 +66,21 @@ inline void store_y(const PanelTurn& turn, const TileRows& rows, int r, int g, _
 
 /// What the mins of a super-block take from each row: sum over sub-blocks of min * (sum of x).
 template <class Unpack, int kRows>
-[[gnu::always_inline]] inline void min_sums(const BlockPanel& panel, const X8Block256* const (&x)[kRows], int g,
-                                            V (&mins)[kRows]) {
+[[gnu::always_inline]] inline void min_sums(const BlockPanel& panel, const X8Block256* const (&x)[kRows],
+                                            V (&mins)[kRows][2]) {
   constexpr int kPairs = 128 / Unpack::kSub;
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) mins[r] = _mm512_setzero_si512();
+  for (int r = 0; r < kRows; ++r) mins[r][0] = mins[r][1] = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int p = 0; p < kPairs; ++p) {
-    V min = _mm512_load_si512(&panel.min[p][16 * g]);
-    asm("" : "+v"(min));  // read once, not for each row
+    V min0 = _mm512_load_si512(&panel.min[p][0]), min1 = _mm512_load_si512(&panel.min[p][16]);
+    asm("" : "+v"(min0), "+v"(min1));  // read once, not for each row
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const auto* sums = reinterpret_cast<const char*>(Unpack::kSub == 16 ? x[r]->sums : x[r]->double_sums);
-      mins[r] = _mm512_dpwssd_epi32(mins[r], min, broadcast(sums + 4 * p));
+      const V pair = broadcast(sums + 4 * p);
+      mins[r][0] = _mm512_dpwssd_epi32(mins[r][0], min0, pair);
+      mins[r][1] = _mm512_dpwssd_epi32(mins[r][1], min1, pair);
     }
   }
 }
@@ -120,18 +122,18 @@ template <class Unpack, int kRows>
       add_sub.template operator()<3>(run);
     }
   }
+  V mins[kRows][2];
+  min_sums<Unpack>(panel, x, mins);
 #pragma GCC unroll 2
   for (int g = 0; g < 2; ++g) {
-    V mins[kRows];
-    min_sums<Unpack>(panel, x, g, mins);
     const __m512 d = _mm512_load_ps(&panel.d[0][16 * g]), m = _mm512_load_ps(&panel.m[0][16 * g]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       __m512 sum;
       if constexpr (Unpack::kMin) {
-        sum = _mm512_fmsub_ps(_mm512_cvtepi32_ps(total[r][g]), d, _mm512_mul_ps(_mm512_cvtepi32_ps(mins[r]), m));
+        sum = _mm512_fmsub_ps(_mm512_cvtepi32_ps(total[r][g]), d, _mm512_mul_ps(_mm512_cvtepi32_ps(mins[r][g]), m));
       } else {  // kOffset, exact in integers
-        sum = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][g], mins[r])), d);
+        sum = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][g], mins[r][g])), d);
       }
       const __m512 before = load_before(turn, rows, r, g);
       store_y(turn, rows, r, g, _mm512_fmadd_ps(sum, _mm512_set1_ps(x[r]->d), before));
