@@ -127,7 +127,7 @@ void block_gemm(const GemmArgs& args) {
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
   for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];  // the second group may be empty
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
-  std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
+  if (!args.w.packed) std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;
   const int64_t num_blocks = args.k / Unpack::kBlockElems;
   for (int64_t n = args.n_begin; n < args.n_end; n += kPanelRows) {
