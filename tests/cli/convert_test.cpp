@@ -43,6 +43,14 @@ TEST_F(ConvertVerb, a_mix_and_its_exceptions_are_reported_as_json) {
   EXPECT_TRUE(at(json_of(again), {"logits"}).is_null());
 }
 
+TEST_F(ConvertVerb, formats_that_stand_in_for_those_of_a_mix_are_told) {  // no row of this model is a multiple of 256
+  const Ran ran = run({"convert", kMoe, path("m.gguf"), "--format", "q4_k_m", "--no-check"});
+  ASSERT_EQ(ran.exit_code, 0) << ran.err;
+  EXPECT_TRUE(contains(ran.err, "29 tensors have rows that are not whole blocks of what q4_k_m gives")) << ran.err;
+  const Ran whole = run({"convert", kMoe, path("n.gguf"), "--format", "q8_0", "--no-check"});
+  EXPECT_FALSE(contains(whole.err, "whole blocks")) << whole.err;
+}
+
 TEST_F(ConvertVerb, a_moxie_file_has_packed_rows_and_says_what_the_model_says) {
   ASSERT_EQ(run({"convert", kMoe, path("m.gguf"), "--format", "q8_0"}).exit_code, 0);
   for (const std::vector<std::string>& out : {std::vector{path("m.moxie")}, {path("named"), "--to", "moxie"}}) {
@@ -103,6 +111,7 @@ TEST_F(ConvertVerb, wrong_arguments_are_usage_errors) {
   EXPECT_TRUE(contains(refusal({"--to", "hf", "--force"}, out), "--force: only a GGUF file"));
   EXPECT_TRUE(contains(refusal({"--no-check"}, path("m")), "--no-check: only a GGUF file"));
   EXPECT_TRUE(contains(refusal({"--to", "onnx"}, out), "--to"));
+  EXPECT_TRUE(contains(refusal({}, path("m.bin")), "ends in .gguf or .moxie"));
   EXPECT_TRUE(files().empty());
 }
 

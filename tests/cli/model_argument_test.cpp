@@ -40,6 +40,12 @@ TEST_F(ModelArgument, a_directory_without_config_names_the_file) {
   expect_refused(directory_.string(), "config.json");
 }
 
+TEST_F(ModelArgument, a_run_directory_stands_for_its_model) {
+  std::filesystem::create_directory_symlink(kMoe, directory_ / "model");
+  EXPECT_EQ(run({"run", directory_.string(), "ROMEO", "-n", "2", "--temp", "0"}).out,
+            run({"run", kMoe, "ROMEO", "-n", "2", "--temp", "0"}).out);
+}
+
 TEST_F(ModelArgument, an_unknown_family_is_named_with_those_supported) {
   const std::string model =
       model_with("config.json", R"({"model_type": "abacus", "architectures": ["AbacusForCausalLM"]})");

@@ -50,6 +50,12 @@ TEST_F(Run, json_is_one_object_on_stdout_and_nothing_is_on_stderr) {
   EXPECT_EQ(at(answer, {"routing"}).items().size(), 4u);
 }
 
+TEST_F(Run, an_unknown_verb_is_named) {
+  const Ran ran = run({"frobnicate", "a", "b"});
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_EQ(ran.err, "error: frobnicate: no such verb; moxie --help lists them\n");
+}
+
 TEST_F(Run, reads_the_prompt_from_stdin_where_that_is_no_terminal) {
   const Ran ran = run({"run", kMoe, "-n", "24", "--temp", "0"}, {.input = kPrompt});
   EXPECT_EQ(ran.exit_code, 0);
