@@ -43,10 +43,11 @@ TEST_F(ConvertVerb, a_mix_and_its_exceptions_are_reported_as_json) {
   EXPECT_TRUE(at(json_of(again), {"logits"}).is_null());
 }
 
-TEST_F(ConvertVerb, formats_that_stand_in_for_those_of_a_mix_are_told) {  // no row of this model is a multiple of 256
+TEST_F(ConvertVerb, formats_that_stand_in_for_those_of_a_mix_are_told) {
+  // rows of 192; of 29 matrices the head has a rule of its own
   const Ran ran = run({"convert", kMoe, path("m.gguf"), "--format", "q4_k_m", "--no-check"});
   ASSERT_EQ(ran.exit_code, 0) << ran.err;
-  EXPECT_TRUE(contains(ran.err, "29 tensors have rows that are not whole blocks of what q4_k_m gives")) << ran.err;
+  EXPECT_TRUE(contains(ran.err, "28 tensors have rows that are not whole blocks of what q4_k_m gives")) << ran.err;
   const Ran whole = run({"convert", kMoe, path("n.gguf"), "--format", "q8_0", "--no-check"});
   EXPECT_FALSE(contains(whole.err, "whole blocks")) << whole.err;
 }
