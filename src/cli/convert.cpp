@@ -181,8 +181,8 @@ void run_to_gguf(ConvertFlags& flags) {
 void refuse_ending(const std::string& out) {
   for (const std::string_view ending : {".bin", ".safetensors", ".pt", ".pth", ".ggml", ".onnx"}) {
     if (!out.ends_with(ending)) continue;
-    throw make_error(ErrorCode::usage, "{}: expected a name that ends in .gguf or .moxie, or a directory to write",
-                     out);
+    throw make_error(ErrorCode::usage,
+                     "{}: expected a name that ends in .gguf or .moxie, or a directory; --to takes any", out);
   }
 }
 

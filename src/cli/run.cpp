@@ -135,13 +135,13 @@ void answer_once(const RunFlags& flags, LoadedModel& loaded, const std::optional
   if (generation.reason == FinishReason::cancelled) throw Interrupted{};
 }
 
-// Lines in, answers out, until Ctrl-D. Without a template each line continues the text so far.
 // A slash and letters alone: text that begins with a slash has more.
 bool is_command(const std::string& line) {
   return line.size() > 1 && line[0] == '/' &&
          std::all_of(line.begin() + 1, line.end(), [](char c) { return c >= 'a' && c <= 'z'; });
 }
 
+// Lines in, answers out, until Ctrl-D. Without a template each line continues the text so far.
 void chat(const RunFlags& flags, LoadedModel& loaded, const std::optional<ChatTemplate>& chat_template,
           const GenerationConfig& config) {
   say(chat_template ? "chat   Ctrl-C stops an answer, Ctrl-D leaves, /clear forgets, /route shows the experts"
@@ -168,7 +168,7 @@ void chat(const RunFlags& flags, LoadedModel& loaded, const std::optional<ChatTe
       continue;
     }
     if (is_command(line)) {
-      say(fmt::format("error: no command {}; there are /clear, /route and /bye", line));
+      say(fmt::format("error: no command {}; there are /clear, /route, /bye and /exit", line));
       continue;
     }
     interrupted = false;

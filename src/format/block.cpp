@@ -58,22 +58,27 @@ bool can_encode(FormatId format) {
   return codec != nullptr && codec->encode != nullptr;
 }
 
-bool int_block(FormatId format, const void* block, IntBlock* out) noexcept {
+UnpackInts find_unpacker(FormatId format) noexcept {
   const BlockCodec* codec = find_codec(format);
-  if (codec == nullptr) return false;
+  return codec == nullptr ? nullptr : codec->unpack;
+}
+
+bool int_block(FormatId format, const void* block, IntBlock* out) noexcept {
+  const UnpackInts unpack = find_unpacker(format);
+  if (unpack == nullptr) return false;
   *out = IntBlock{};
-  codec->unpack(static_cast<const uint8_t*>(block), out);
+  unpack(static_cast<const uint8_t*>(block), out);
   return true;
 }
 
 void decode_blocks(FormatId format, const void* row, int64_t num_elems, float* out) noexcept {
   const FormatInfo& info = format_info(format);
-  const BlockCodec* codec = find_codec(format);
-  MOXIE_CHECK(codec != nullptr && num_elems % info.block_elems == 0);
+  const UnpackInts unpack = find_unpacker(format);
+  MOXIE_CHECK(unpack != nullptr && num_elems % info.block_elems == 0);
   const auto* bytes = static_cast<const uint8_t*>(row);
-  IntBlock block{};  // unpackers set the same members for each block of a format
+  IntBlock block{};
   for (int64_t begin = 0; begin < num_elems; begin += info.block_elems, bytes += info.block_bytes) {
-    codec->unpack(bytes, &block);
+    unpack(bytes, &block);
     for (int i = 0; i < info.block_elems; i += block.sub_elems) {
       // ggml multiplies in this order too: d * scale first. Without a min the product is +0, which changes nothing.
       const float scale = block.d * block.scale[i / block.sub_elems];

@@ -79,7 +79,7 @@ void encode_blocks(FormatId format, const float* x, int64_t num_elems, const flo
 /// A block as integers: x[i] = d * scale[i / sub_elems] * value[i] - dmin * min[i / sub_elems]. Computed in f32 from
 /// left to right this is decode_blocks. Values fit int8. Only format_info(format).block_elems elements are meant.
 struct IntBlock {
-  int16_t value[256];
+  int8_t value[256];
   int16_t scale[16];
   int16_t min[16];
   float d, dmin;
@@ -89,5 +89,10 @@ struct IntBlock {
 /// The integers of one block of any block format; false for other formats. q4_1 and q5_1 have min 1 and dmin = -m,
 /// nvfp4 has up to three bits of its scale in the values.
 bool int_block(FormatId format, const void* block, IntBlock* out) noexcept;
+
+/// What int_block calls, for block after block: sets the same members for each block of a format, so the IntBlock is to
+/// be cleared before the first. Null for other formats.
+using UnpackInts = void (*)(const uint8_t* block, IntBlock* out) noexcept;
+UnpackInts find_unpacker(FormatId format) noexcept;
 
 }  // namespace moxie

@@ -8,13 +8,13 @@ namespace {
 constexpr float kF16Max = 65504;
 
 /// Nibbles of 16 bytes, and of `high` (null for none) one more bit each; `offset` is taken away.
-void unpack_nibbles(const uint8_t* nibbles, const uint8_t* high, int offset, int16_t* out) noexcept {
+void unpack_nibbles(const uint8_t* nibbles, const uint8_t* high, int offset, int8_t* out) noexcept {
   const uint32_t high_bits = high != nullptr ? load_u32(high) : 0;
   for (int i = 0; i < 16; ++i) {
     const uint32_t first = (nibbles[i] & 15u) | (high_bits >> i & 1) << 4;
     const uint32_t second = nibbles[i] >> 4 | (high_bits >> (i + 16) & 1) << 4;
-    out[i] = static_cast<int16_t>(static_cast<int>(first) - offset);
-    out[i + 16] = static_cast<int16_t>(static_cast<int>(second) - offset);
+    out[i] = static_cast<int8_t>(static_cast<int>(first) - offset);
+    out[i + 16] = static_cast<int8_t>(static_cast<int>(second) - offset);
   }
 }
 

@@ -85,8 +85,8 @@ void unpack_nvfp4(const uint8_t* block, IntBlock* out) noexcept {
     out->scale[sub] = static_cast<int16_t>(mantissa << (exponent - excess));
     for (int i = 0; i < 8; ++i) {
       const uint8_t nibbles = block[4 + 8 * sub + i];
-      out->value[16 * sub + i] = static_cast<int16_t>(kE2m1Doubled[nibbles & 15] * (1 << excess));
-      out->value[16 * sub + 8 + i] = static_cast<int16_t>(kE2m1Doubled[nibbles >> 4] * (1 << excess));
+      out->value[16 * sub + i] = static_cast<int8_t>(kE2m1Doubled[nibbles & 15] * (1 << excess));
+      out->value[16 * sub + 8 + i] = static_cast<int8_t>(kE2m1Doubled[nibbles >> 4] * (1 << excess));
     }
   }
 }

@@ -7,7 +7,7 @@ namespace {
 
 /// Magnitudes of `grid`, one a byte, with the signs of the low bits of `signs`.
 template <typename Entry>
-void signed_values(Entry grid, uint32_t signs, int16_t* out) noexcept {
+void signed_values(Entry grid, uint32_t signs, int8_t* out) noexcept {
   for (size_t i = 0; i < sizeof(Entry); ++i) {
     const auto magnitude = static_cast<int16_t>(grid >> 8 * i & 0xff);
     out[i] = static_cast<int16_t>((signs >> i & 1) != 0 ? -magnitude : magnitude);

@@ -36,7 +36,7 @@ struct Iq4Levels {
   }
 };
 
-void unpack_levels(const uint8_t* nibbles, int16_t* out) noexcept {
+void unpack_levels(const uint8_t* nibbles, int8_t* out) noexcept {
   for (int i = 0; i < 16; ++i) {
     out[i] = kIq4Values[nibbles[i] & 15];
     out[i + 16] = kIq4Values[nibbles[i] >> 4];

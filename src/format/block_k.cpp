@@ -24,9 +24,9 @@ void unpack_q2_k(const uint8_t* block, IntBlock* out) noexcept {
     out->scale[sub] = block[sub] & 15;
     out->min[sub] = block[sub] >> 4;
   }
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128, plane = i / 32 % 4;
-    out->value[i] = block[16 + 32 * half + i % 32] >> 2 * plane & 3;
+  for (int run = 0; run < 8; ++run) {
+    const uint8_t* bits = block + 16 + 32 * (run / 4);
+    for (int i = 0; i < 32; ++i) out->value[32 * run + i] = bits[i] >> 2 * (run % 4) & 3;
   }
 }
 
@@ -39,10 +39,11 @@ void unpack_q3_k(const uint8_t* block, IntBlock* out) noexcept {
     const int high_bits = scales[8 + sub % 4] >> 2 * (sub / 4) & 3;
     out->scale[sub] = static_cast<int16_t>((low_bits | high_bits << 4) - 32);
   }
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128, plane = i / 32 % 4;
-    const int bits = (low[32 * half + i % 32] >> 2 * plane & 3) | (high[i % 32] >> (4 * half + plane) & 1) << 2;
-    out->value[i] = static_cast<int16_t>(bits - 4);
+  for (int run = 0; run < 8; ++run) {
+    for (int i = 0; i < 32; ++i) {
+      const int bits = (low[32 * (run / 4) + i] >> 2 * (run % 4) & 3) | (high[i] >> run & 1) << 2;
+      out->value[32 * run + i] = static_cast<int8_t>(bits - 4);
+    }
   }
 }
 
@@ -51,9 +52,9 @@ void unpack_q4_k(const uint8_t* block, IntBlock* out) noexcept {
   out->dmin = load_f16(block + 2);
   out->sub_elems = 32;
   unpack_scales_and_mins(block + 4, out);
-  for (int i = 0; i < 256; ++i) {
-    const int sub = i / 32;
-    out->value[i] = block[16 + 32 * (sub / 2) + i % 32] >> 4 * (sub % 2) & 15;
+  for (int sub = 0; sub < 8; ++sub) {
+    const uint8_t* nibbles = block + 16 + 32 * (sub / 2);
+    for (int i = 0; i < 32; ++i) out->value[32 * sub + i] = nibbles[i] >> 4 * (sub % 2) & 15;
   }
 }
 
@@ -63,10 +64,11 @@ void unpack_q5_k(const uint8_t* block, IntBlock* out) noexcept {
   out->dmin = load_f16(block + 2);
   out->sub_elems = 32;
   unpack_scales_and_mins(block + 4, out);
-  for (int i = 0; i < 256; ++i) {
-    const int sub = i / 32;
-    const int low_bits = low[32 * (sub / 2) + i % 32] >> 4 * (sub % 2) & 15;
-    out->value[i] = static_cast<int16_t>(low_bits | (high[i % 32] >> sub & 1) << 4);
+  for (int sub = 0; sub < 8; ++sub) {
+    for (int i = 0; i < 32; ++i) {
+      const int low_bits = low[32 * (sub / 2) + i] >> 4 * (sub % 2) & 15;
+      out->value[32 * sub + i] = static_cast<int8_t>(low_bits | (high[i] >> sub & 1) << 4);
+    }
   }
 }
 
@@ -75,11 +77,13 @@ void unpack_q6_k(const uint8_t* block, IntBlock* out) noexcept {
   out->d = load_f16(block + 208);
   out->sub_elems = 16;
   for (int sub = 0; sub < 16; ++sub) out->scale[sub] = static_cast<int8_t>(scales[sub]);
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128, plane = i / 32 % 4;
-    const int low_bits = low[64 * half + 32 * (plane % 2) + i % 32] >> 4 * (plane / 2) & 15;
-    const int high_bits = high[32 * half + i % 32] >> 2 * plane & 3;
-    out->value[i] = static_cast<int16_t>((low_bits | high_bits << 4) - 32);
+  for (int run = 0; run < 8; ++run) {
+    const int half = run / 4, plane = run % 4;
+    for (int i = 0; i < 32; ++i) {
+      const int low_bits = low[64 * half + 32 * (plane % 2) + i] >> 4 * (plane / 2) & 15;
+      const int high_bits = high[32 * half + i] >> 2 * plane & 3;
+      out->value[32 * run + i] = static_cast<int8_t>((low_bits | high_bits << 4) - 32);
+    }
   }
 }
 

@@ -9,7 +9,6 @@ namespace moxie {
 namespace {
 
 constexpr int64_t kHalf = kPackedRows / 2;
-constexpr int64_t kMostBlockBytes = 256;
 
 struct Field {
   int64_t bytes, unit;
@@ -63,15 +62,19 @@ void for_units(std::span<const Field> fields, int64_t r, Move&& move) {
   }
 }
 
-void unpack_block(FormatId format, const char* packed, int64_t row, int64_t block, char* out) noexcept {
+}  // namespace
+
+void unpack_block(FormatId format, const void* packed, int64_t row, int64_t block, void* out) noexcept {
   const int64_t bytes = format_info(format).block_bytes;
-  const char* half = packed + (2 * block + row / kHalf) * kHalf * bytes;
+  const char* half = static_cast<const char*>(packed) + (2 * block + row / kHalf) * kHalf * bytes;
   for_units(fields_of(format), row % kHalf, [&](int64_t from, int64_t to, int64_t unit) {
-    std::memcpy(out + to, half + from, static_cast<size_t>(unit));
+    if (unit == 4) {  // a size that is known costs no call
+      std::memcpy(static_cast<char*>(out) + to, half + from, 4);
+    } else {
+      std::memcpy(static_cast<char*>(out) + to, half + from, static_cast<size_t>(unit));
+    }
   });
 }
-
-}  // namespace
 
 bool can_pack(FormatId format) noexcept {
   return !fields_of(format).empty();
@@ -94,8 +97,7 @@ void pack_rows(FormatId format, const void* rows, int64_t row_bytes, int64_t num
 void unpack_row(FormatId format, const void* packed, int64_t row, int64_t num_elems, void* out) noexcept {
   const FormatInfo& info = format_info(format);
   for (int64_t block = 0; block < num_elems / info.block_elems; ++block) {
-    unpack_block(format, static_cast<const char*>(packed), row, block,
-                 static_cast<char*>(out) + block * info.block_bytes);
+    unpack_block(format, packed, row, block, static_cast<char*>(out) + block * info.block_bytes);
   }
 }
 
@@ -103,7 +105,7 @@ void decode_packed_row(FormatId format, const void* packed, int64_t row, int64_t
   const FormatInfo& info = format_info(format);
   char bytes[kMostBlockBytes];
   for (int64_t block = 0; block < num_elems / info.block_elems; ++block) {
-    unpack_block(format, static_cast<const char*>(packed), row, block, bytes);
+    unpack_block(format, packed, row, block, bytes);
     decode_blocks(format, bytes, info.block_elems, out + block * info.block_elems);
   }
 }

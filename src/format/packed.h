@@ -20,7 +20,13 @@ bool can_pack(FormatId format) noexcept;
 /// Packs 32 rows of `num_elems` (whole blocks), `row_bytes` apart, to `out`: 32 rows without gaps.
 void pack_rows(FormatId format, const void* rows, int64_t row_bytes, int64_t num_elems, void* out) noexcept;
 
-/// Row `row` of 32 packed ones as it was.
+/// No block is longer.
+inline constexpr int64_t kMostBlockBytes = 256;
+
+/// Block `block` of row `row` of 32 packed ones as it was.
+void unpack_block(FormatId format, const void* packed, int64_t row, int64_t block, void* out) noexcept;
+
+/// The whole row.
 void unpack_row(FormatId format, const void* packed, int64_t row, int64_t num_elems, void* out) noexcept;
 
 /// The same as floats, bit for bit as decode_blocks.

@@ -48,6 +48,7 @@ const cpu::Probes kPlainProbes = {
 
 const cpu::Probes& probes() {
   if (runs_here(cpu::kAvx512Bf16Set)) return cpu::kAvx512Bf16Probes;
+  if (runs_here(cpu::kAvx512VnniSet)) return cpu::kAvx512VnniProbes;
   if (runs_here(cpu::kAvx512Set)) return cpu::kAvx512Probes;
   if (runs_here(cpu::kAvx2Set)) return cpu::kAvx2Probes;
   return kPlainProbes;

@@ -133,7 +133,7 @@ struct AdamwArgs {
 };
 
 struct KernelSet {
-  std::string_view name;     // "ref", "avx2", "avx512", "avx512bf16"
+  std::string_view name;     // "ref", "avx2", "avx512", "avx512vnni", "avx512bf16"
   std::string_view summary;  // one line for `doctor`
 
   /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot, x8_b32 or

@@ -24,15 +24,20 @@ bool has_avx512(const CpuFeatures& cpu) {
   return has_avx2(cpu) && cpu.avx512f && cpu.avx512bw && cpu.avx512vl && cpu.avx512dq;
 }
 
+bool has_vnni(const CpuFeatures& cpu) {
+  return has_avx512(cpu) && cpu.avx512_vnni;
+}
+
 const Candidate kCandidates[] = {
     {&ref::kSet, [](const CpuFeatures&) { return true; }},
     {&cpu::kAvx2Set, has_avx2},
     {&cpu::kAvx512Set, has_avx512},
-    {&cpu::kAvx512Bf16Set,
-     [](const CpuFeatures& cpu) { return has_avx512(cpu) && cpu.avx512_bf16 && cpu.avx512_vnni; }},
+    {&cpu::kAvx512VnniSet, has_vnni},
+    {&cpu::kAvx512Bf16Set, [](const CpuFeatures& cpu) { return has_vnni(cpu) && cpu.avx512_bf16; }},
 };
 
-const KernelSet* const kSets[] = {&ref::kSet, &cpu::kAvx2Set, &cpu::kAvx512Set, &cpu::kAvx512Bf16Set};
+const KernelSet* const kSets[] = {&ref::kSet, &cpu::kAvx2Set, &cpu::kAvx512Set, &cpu::kAvx512VnniSet,
+                                  &cpu::kAvx512Bf16Set};
 
 }  // namespace
 

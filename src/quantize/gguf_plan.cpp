@@ -44,8 +44,8 @@ class Chooser {
     if (!options_.mix) return stored;
     const FormatId wanted = mix_format(*options_.mix, facts_, name, shape);
     const FormatId chosen = fitting_format(wanted, shape.back());
-    num_unfit_ += chosen != wanted;
     const bool keeps = is_block_format(chosen) && is_block_format(stored) && bits_of(stored) <= bits_of(chosen);
+    num_unfit_ += chosen != wanted && !keeps;
     num_kept_ += keeps && stored != chosen;
     return keeps ? stored : chosen;
   }
@@ -60,8 +60,8 @@ class Chooser {
     }
     if (num_unfit_ > 0) {
       plan.notes.push_back(
-          fmt::format("{} tensors have rows that are not whole blocks of what {} gives them: they are in formats of "
-                      "smaller blocks and more bits",
+          fmt::format("{} tensors have rows that are not whole blocks of what {} gives them: they are in others, "
+                      "which have more bits",
                       num_unfit_, options_.mix->name));
     }
     if (num_kept_ > 0) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/activation.h"
 #include "kernels/cpu/block_panel.h"
@@ -15,14 +16,13 @@
 namespace moxie::cpu {
 namespace {
 
-inline constexpr int kDotBlocks = 64;  // of a row at a time
-inline constexpr int kDotGroup = kGroupRows;
+inline constexpr int kDotBlocks = 64;  // of a row at a time; more in a row leave the one stream
 
 /// What kDotBlocks blocks of 16 rows of w make of x: integer sums, still in four lanes.
 struct alignas(64) DotSums {
-  int32_t total[kDotBlocks][kDotGroup][4];
-  int32_t min[kDotBlocks][kDotGroup][4];
-  uint32_t scales[kDotBlocks][kDotGroup];  // d and, where there is one, dmin
+  int32_t total[kDotBlocks][kGroupRows][4];
+  int32_t min[kDotBlocks][kGroupRows][4];
+  uint32_t scales[kDotBlocks][kGroupRows];  // d and, where there is one, dmin
 };
 
 inline __m128i four_lanes(__m256i v) {
@@ -33,8 +33,7 @@ inline __m128i four_lanes(V v) {
 }
 
 /// Lane r: the sum of row r's four lanes.
-inline V sum_fours(const int32_t (&rows)[kDotGroup][4]) {
-  // rows 0, 4, 8, 12 in the quarters of the first, and so on: a transpose of 4 x 4 in each quarter leaves row order
+inline V sum_fours(const int32_t (&rows)[kGroupRows][4]) {
   const V order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   V v[4];
 #pragma GCC unroll 4
@@ -182,7 +181,8 @@ __m512 finish_dots(const DotSums& sums, const typename Dot::X* x, int count, __m
     const V scales = _mm512_load_si512(sums.scales[b]);
     const __m512 d = low_halves(scales), dx = _mm512_set1_ps(x[b].d);
     V sum = sum_fours(sums.total[b]);
-    if constexpr (Dot::kBlockElems == 32) sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(128 * x[b].sum));
+    if constexpr (Dot::kBlockElems == 32)
+      sum = _mm512_sub_epi32(sum, _mm512_slli_epi32(_mm512_set1_epi32(x[b].sum), 7));  // 128
     const __m512 total = _mm512_cvtepi32_ps(sum);
     if constexpr (Dot::kBlockElems == 32) {
       y = _mm512_fmadd_ps(total, _mm512_mul_ps(d, dx), y);
@@ -199,11 +199,10 @@ __m512 finish_dots(const DotSums& sums, const typename Dot::X* x, int count, __m
 template <class Dot>
 void dot_rows(const GemmArgs& args) {
   using X = typename Dot::X;
-  constexpr int64_t kAhead = 8192;  // how far ahead weights are asked for
   DotSums& sums = *static_cast<DotSums*>(args.scratch);
   const int64_t num_blocks = args.k / Dot::kBlockElems;
-  for (int64_t n = args.n_begin; n < args.n_end; n += kDotGroup) {
-    const int columns = static_cast<int>(min_of(kDotGroup, args.n_end - n));
+  for (int64_t n = args.n_begin; n < args.n_end; n += kGroupRows) {
+    const int columns = static_cast<int>(min_of(kGroupRows, args.n_end - n));
     const auto mask = static_cast<__mmask16>((1u << columns) - 1);
     float* y = args.y + n - args.n_begin;
     __m512 sum = args.bias != nullptr ? _mm512_maskz_loadu_ps(mask, args.bias + n) : _mm512_setzero_ps();
@@ -213,7 +212,7 @@ void dot_rows(const GemmArgs& args) {
       for (int r = 0; r < columns; ++r) {
         const auto* block = reinterpret_cast<const uint8_t*>(w_row(args, n + r).data) + first * Dot::kBytes;
         for (int b = 0; b < count; ++b, block += Dot::kBytes) {
-          for (int i = 0; i < Dot::kBytes; i += 64) _mm_prefetch(block + kAhead + i, _MM_HINT_T0);
+          for (int i = 0; i < Dot::kBytes; i += 64) _mm_prefetch(block + kAheadBytes + i, _MM_HINT_T0);
           const typename Dot::Weights w = Dot::weights(block);
           sums.scales[b][r] = Dot::scales(block);
           _mm_store_si128(reinterpret_cast<__m128i*>(sums.total[b][r]), Dot::total(w, x[b]));

@@ -1,5 +1,5 @@
-// y = x w^T for block formats by integers (AVX-512 VNNI): x as int8 (kernels/activation.h), w unpacked to a panel of 32
-// rows x 256 k that stays in L1 while every row of x passes over it.
+// y = x w^T for block formats by integers (AVX-512 VNNI): x as int8 (kernels/activation.h), w as a panel of 32 rows x
+// 256 k that stays in L1 while every row of x passes over it; one row of x goes without (block_dot.h).
 //
 // Sums within a panel's blocks are integers, hence exact in any order. Per super-block, or block of 32, one f32 sum an
 // output goes on in order of k: y = fma(what w makes of the integers, d_x, y). The bits of an output do not depend on
@@ -61,7 +61,6 @@ void block_rows(const GemmArgs& args, const BlockPanel& panel, int64_t n, int64_
 }
 
 inline constexpr int64_t kMostPanelBytes = 8 * 34;  // of one row: q8_0
-inline constexpr int64_t kAheadBytes = 8192;        // how far ahead packed rows are asked for
 
 /// From so many rows of x on, the lines that a panel asks for have come before its tiles are through, and unpacking
 /// pays.
@@ -125,7 +124,8 @@ template <class Unpack>
 void block_gemm(const GemmArgs& args) {
   static constexpr float kZeros[kPanelRows] = {};
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
-  for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];  // the second group may be empty
+  for (int g = 0; g < 2; ++g)
+    panel.steps[g] = panel.values[g][0][0];  // packed rows that tiles take apart have their own
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
   if (!args.w.packed) std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;

@@ -1,5 +1,5 @@
-// Panels of block-format weights: 32 rows of w over at most 256 k as unsigned bytes in the order in which an integer
-// product reads them, lanes owning rows; scales beside. What a format's bytes mean stands in block_unpack.h.
+// Panels of block-format weights: 32 rows of w over at most 256 k in the order in which an integer product reads them,
+// lanes owning rows; scales beside. What a format's bytes mean stands in block_unpack.h.
 //
 // Plain rows go through a transpose of 16 rows x 16 dwords as they lie in the file; nibbles and high bits are taken
 // apart after it, so unpacking costs a few instructions for 64 weights. Packed rows (format/packed.h) need no
@@ -17,6 +17,7 @@ namespace moxie::cpu {
 namespace {
 
 inline constexpr int kPanelRows = 32, kPanelK = 256, kGroupRows = 16;
+inline constexpr int64_t kAheadBytes = 8192;  // how far ahead weights are asked for
 
 /// Element (row, k) is kOffset more than its number. values: group of rows, step k / 4, row, k % 4; where tiles take
 /// the values apart themselves (kInTile), what their format's weights() reads.

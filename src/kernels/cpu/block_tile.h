@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/activation.h"
 #include "kernels/cpu/block_panel.h"

@@ -54,11 +54,11 @@ void unpack_scales_k4(const Rows& rows, BlockPanel& panel, int group) {
 
 /// The vectors of a panel whose values the tiles take apart: packed rows as they lie; plain rows transposed.
 template <int kVectors>
-void keep_packed(const PackedRows& rows, int64_t offset, BlockPanel& panel, int group) {
+void keep_values(const PackedRows& rows, int64_t offset, BlockPanel& panel, int group) {
   panel.steps[group] = reinterpret_cast<const uint8_t*>(rows.at(offset));
 }
 template <int kVectors>
-void keep_packed(const PlainRows& rows, int64_t offset, BlockPanel& panel, int group) {
+void keep_values(const PlainRows& rows, int64_t offset, BlockPanel& panel, int group) {
 #pragma GCC unroll 4
   for (int i = 0; i < kVectors; i += 16) {
     V q[16];
@@ -102,7 +102,7 @@ struct UnpackQ4KInTile {
   template <class Rows>
   static void group(const Rows& rows, int, BlockPanel& panel, int group) {
     unpack_scales_k4<true>(rows, panel, group);
-    keep_packed<32>(rows, 16, panel, group);
+    keep_values<32>(rows, 16, panel, group);
   }
 };
 
@@ -185,8 +185,8 @@ struct UnpackQ6K : UnpackedPanel {
   }
 };
 
-/// The same for few rows, by each tile. Of 128 elements, run j of 32 lies in the low (j < 2) or high nibbles of 8
-/// vectors and in bits 2 j of 8 others; a sub-block is half a run.
+/// The same for few rows, by each tile. Of 128 elements, 32 of phase j lie in the low (j < 2) or high nibbles of 8
+/// vectors and in bits 2 j of 8 others; a sub-block is half of them.
 struct UnpackQ6KInTile {
   static constexpr int kBlockElems = 256, kSub = 16, kOffset = 32, kPhases = 4;
   static constexpr bool kMin = false, kCanPack = true, kInTile = true;
@@ -206,7 +206,7 @@ struct UnpackQ6KInTile {
     unpack_scale_bytes(rows, 192, panel, group);
     offset_as_min<kSub, kOffset>(panel, group);
     _mm512_store_ps(&panel.d[0][kGroupRows * group], last_halves(rows, 208));
-    keep_packed<48>(rows, 0, panel, group);
+    keep_values<48>(rows, 0, panel, group);
   }
 };
 

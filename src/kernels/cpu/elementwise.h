@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "format/block.h"
+#include "kernels/cpu/block_decode.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernels.h"
@@ -81,7 +81,7 @@ void decode_row(FormatId from, const void* data, const void* scales, int64_t k, 
     case FormatId::f8_e4m3:
       return decode_row_of<Isa, FormatId::f8_e4m3>(row, k, out);
     default:
-      return decode_blocks(from, data, k, out);
+      return decode_plain_row<Isa>(from, data, k, out);
   }
 }
 

@@ -10,6 +10,7 @@
 #include "format/block.h"
 #include "format/fp8.h"
 #include "format/packed.h"
+#include "kernels/cpu/block_decode.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/kernels.h"
 
@@ -339,15 +340,17 @@ void gemm_packed(const GemmArgs& args) {
   }
 }
 
-/// Floats of block-format rows that are decoded at once, where they are not multiplied as integers.
-inline int64_t decoded_floats(int64_t k) {
-  constexpr int64_t kFloats = int64_t{1} << 17;
-  return k > kFloats ? k : kFloats;
+/// Floats of block-format rows that are decoded at once, where they are not multiplied as integers: half of L2, or less
+/// where they are read once. Integer products find as much scratch at least.
+inline constexpr int64_t kFewDecodedFloats = int64_t{1} << 14;
+inline int64_t decoded_floats(int64_t num_rows, int64_t k) {
+  const int64_t floats = num_rows <= kDirectRows ? kFewDecodedFloats : 8 * kFewDecodedFloats;
+  return k > floats ? k : floats;
 }
 
 template <class Isa>
 int64_t gemm_scratch_bytes(int64_t num_rows, int64_t k) noexcept {
-  const int64_t decoded = (decoded_floats(k) + 15) / 16 * 64;  // a panel of integers is smaller
+  const int64_t decoded = (decoded_floats(num_rows, k) + 15) / 16 * 64;
   if (num_rows <= kDirectRows) return decoded;
   return decoded + kXBytes<Isa> + kWBytes<Isa> +
          (min_of(num_rows, kBlockRows) + 2 * Isa::kTileRows) * kBlockCols * Isa::kBytes;
@@ -365,7 +368,7 @@ void gemm_by_rows(const GemmArgs& args) {
 /// Block formats as f32: some rows of w at a time are decoded, then multiplied.
 template <class Isa>
 void gemm_decoded(const GemmArgs& args) {
-  const int64_t most = decoded_floats(args.k), columns = most / args.k;
+  const int64_t most = decoded_floats(args.num_rows, args.k), columns = most / args.k;
   float* decoded = static_cast<float*>(args.scratch);
   GemmArgs part = args;
   part.w = {.data = decoded, .row_bytes = args.k * static_cast<int64_t>(sizeof(float)), .format = FormatId::f32};
@@ -376,9 +379,9 @@ void gemm_decoded(const GemmArgs& args) {
     for (int64_t c = 0; c < part.n_end; ++c) {
       if (args.w.packed) {
         const int64_t first = (n + c) / kPackedRows * kPackedRows;
-        decode_packed_row(args.w.format, w_row(args, first).data, n + c - first, args.k, decoded + c * args.k);
+        decode_packed_row<Isa>(args.w.format, w_row(args, first).data, n + c - first, args.k, decoded + c * args.k);
       } else {
-        decode_blocks(args.w.format, w_row(args, n + c).data, args.k, decoded + c * args.k);
+        decode_plain_row<Isa>(args.w.format, w_row(args, n + c).data, args.k, decoded + c * args.k);
       }
     }
     part.bias = args.bias == nullptr ? nullptr : args.bias + n;

@@ -13,6 +13,10 @@ struct Probes {
   uint64_t (*read)(const void* data, int64_t bytes) noexcept;  // loads every whole 512 bytes
 };
 
-extern const Probes kAvx2Probes, kAvx512Probes, kAvx512Bf16Probes;
+extern const Probes kAvx2Probes, kAvx512Probes, kAvx512VnniProbes, kAvx512Bf16Probes;
+
+/// The int8 loop of AVX-512 VNNI, and its operations a turn.
+float int8_probe(int64_t turns) noexcept;
+inline constexpr double kInt8OpsATurn = 24 * 64 * 2;
 
 }  // namespace moxie::cpu

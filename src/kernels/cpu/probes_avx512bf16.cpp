@@ -1,4 +1,4 @@
-// The avx512bf16 probes: this set has the int8 dot product too.
+// The avx512bf16 probes.
 #include "kernels/cpu/dot_bf16.h"
 #include "kernels/cpu/isa_avx512.h"
 #include "kernels/cpu/probe_loops.h"
@@ -12,24 +12,11 @@ float bf16_probe(int64_t turns) noexcept {
   return run_chains<Avx512, 24>(turns, [&](__m512 sum) { return Bf16Dot::dot(sum, a, b); });
 }
 
-/// The register of an int8 product's sums, as run_chains wants it.
-struct Int32Lanes {
-  using F = __m512i;
-  static F zero() { return _mm512_setzero_si512(); }
-  static __m128 sum4(F a, F, F, F) { return _mm_castsi128_ps(_mm512_castsi512_si128(a)); }
-};
-
-float int8_probe(int64_t turns) noexcept {
-  __m512i a = _mm512_setzero_si512(), b = _mm512_setzero_si512();
-  asm volatile("" : "+v"(a), "+v"(b));
-  return run_chains<Int32Lanes, 24>(turns, [&](__m512i sum) { return _mm512_dpbusd_epi32(sum, a, b); });
-}
-
 }  // namespace
 
 constinit const Probes kAvx512Bf16Probes = {.f32_flops_a_turn = 24 * 16 * 2,
                                             .bf16_flops_a_turn = 24 * 32 * 2,
-                                            .int8_ops_a_turn = 24 * 64 * 2,
+                                            .int8_ops_a_turn = kInt8OpsATurn,
                                             .f32 = f32_probe<Avx512, 24>,
                                             .bf16 = bf16_probe,
                                             .int8 = int8_probe,

@@ -1,4 +1,4 @@
-// The avx512bf16 kernel set: avx512, and bf16 weights by the bf16 dot product.
+// The avx512bf16 kernel set: avx512vnni, and bf16 weights by the bf16 dot product.
 #include "kernels/cpu/dot_bf16.h"
 #include "kernels/cpu/integer_product.h"
 #include "kernels/cpu/isa_avx512.h"

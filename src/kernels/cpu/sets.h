@@ -7,6 +7,7 @@ namespace moxie::cpu {
 
 extern const KernelSet kAvx2Set;        // AVX2, FMA, F16C
 extern const KernelSet kAvx512Set;      // AVX-512 F, BW, VL, DQ
+extern const KernelSet kAvx512VnniSet;  // the same and AVX512_VNNI: block formats by integers
 extern const KernelSet kAvx512Bf16Set;  // the same and AVX512_BF16: bf16 weights by a bf16 dot product
 
 }  // namespace moxie::cpu
