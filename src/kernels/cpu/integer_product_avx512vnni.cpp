@@ -1,3 +1,4 @@
+// The int8 form of rows of x, and the doors to the product with block formats. What it does: block_gemm.h.
 #include "kernels/cpu/block_gemm.h"
 #include "kernels/cpu/integer_product.h"
 
