@@ -97,7 +97,7 @@ std::string_view kv_name(FormatId kv_format) {
 }
 
 void ModelFlags::declare_model(CLI::App& verb) {
-  verb.add_option("model", model, "Model directory, GGUF or .moxie file, or org/name in the Hugging Face cache")
+  verb.add_option("model", model, "Model or run directory, GGUF or .moxie file, or org/name in the Hugging Face cache")
       ->required();
   declare_kv(verb, kv_format);
 }

@@ -62,7 +62,7 @@ class Product {
 
   const ProductShape& shape() const { return shape_; }
   std::vector<float>& x() { return x_; }
-  const std::vector<float>& bias() const { return bias_; }
+  std::vector<float>& bias() { return bias_; }  // empty: none
   char* w_row(int64_t n) { return w_->data() + n * row_bytes_; }
 
   /// From here on run() takes the weights as packed rows; n must be a multiple of 32.
@@ -107,7 +107,7 @@ class Product {
               .x_rows = x_rows.empty() ? nullptr : x_rows.data(),
               .num_rows = num_rows,
               .w = weights(),
-              .bias = bias_.data(),
+              .bias = bias_.empty() ? nullptr : bias_.data(),
               .n_begin = n_begin,
               .n_end = n_end,
               .k = shape_.k,

@@ -24,6 +24,7 @@ TEST_P(SameBits, a_row_alone_equals_the_row_in_any_batch) {
     for (int64_t wanted : {45, 1100, 2080}) {  // one block of k, and several
       const int64_t n = 23, rows = 40;
       Product product({.format = GetParam(), .num_x_rows = rows, .n = n, .k = k(wanted)}, 11);
+      product.x() = normals(rows * k(wanted), 14);  // every block of x has a scale of its own
       std::vector<float> alone;
       for (int32_t m = 0; m < rows; ++m) {
         const std::vector<float> row = product.run(*set, {m}, 0, n);
@@ -37,6 +38,28 @@ TEST_P(SameBits, a_row_alone_equals_the_row_in_any_batch) {
           expect_same(*set, alone, n, x_rows[static_cast<size_t>(i)], batch.data() + i * n, 0, n);
         }
       }
+    }
+  }
+}
+
+TEST_P(SameBits, a_long_row_alone_equals_the_row_in_a_batch) {
+  for (const KernelSet* set : fast_sets()) {
+    const int64_t n = 17, rows = 2, long_k = k(256 * 66);
+    Product product({.format = GetParam(), .num_x_rows = rows, .n = n, .k = long_k}, 15);
+    product.x() = normals(rows * long_k, 16);
+    const std::vector<float> all = product.run(*set, {}, 0, n);
+    for (int32_t m = 0; m < rows; ++m) expect_same(*set, all, n, m, product.run(*set, {m}, 0, n).data(), 0, n);
+  }
+}
+
+TEST_P(SameBits, no_bias_is_a_bias_of_zeros) {
+  for (const KernelSet* set : fast_sets()) {
+    for (int64_t rows : {1, 40}) {
+      Product product({.format = GetParam(), .num_x_rows = rows, .n = 45, .k = k(300)}, 17);
+      product.bias().assign(product.bias().size(), 0);
+      const std::vector<float> zeros = product.run(*set, {}, 0, 45);
+      product.bias().clear();
+      EXPECT_EQ(product.run(*set, {}, 0, 45), zeros) << set->name << " " << rows;
     }
   }
 }

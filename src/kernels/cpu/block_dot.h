@@ -45,13 +45,6 @@ inline V sum_fours(const int32_t (&rows)[kGroupRows][4]) {
   return _mm512_permutexvar_epi32(order, sums);
 }
 
-template <class Bits>
-uint32_t bits_at(const uint8_t* p) {
-  Bits bits;
-  std::memcpy(&bits, p, sizeof(Bits));
-  return bits;
-}
-
 inline V twice(const uint8_t* bytes) {
   return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)));
 }
@@ -72,8 +65,12 @@ inline __m128i scaled_sum(const V (&q)[4], const V (&scale)[4], const X8Block256
   return four_lanes(sum);
 }
 
-// Each format: the values of a block as unsigned bytes in order of k with what scales them, its f16 scales, and its
-// sums with a block of x.
+/// What a block of w makes of a block of x: sums in four lanes; min only where the format has mins.
+struct BlockSums {
+  __m128i total, min;
+};
+
+// Each format: where its f16 scales stand, and its sums, inlined so that their constants stay in registers.
 
 /// q4_k, and q5_k, whose fifth bits stand before the nibbles: bit s of byte l is that of element l of sub-block s.
 template <bool kFive>
@@ -81,12 +78,8 @@ struct DotK4 {
   using X = X8Block256;
   static constexpr int kBlockElems = 256, kBytes = kFive ? 176 : 144, kNibblesAt = kFive ? 48 : 16;
   static constexpr bool kMin = true;
-  static uint32_t scales(const uint8_t* block) { return bits_at<uint32_t>(block); }
-  struct Weights {
-    V q[4], scale[4];
-    __m128i mins;  // int16
-  };
-  static Weights weights(const uint8_t* block) {
+  static uint32_t scales(const uint8_t* block) { return load_as<uint32_t>(block); }
+  [[gnu::always_inline]] static BlockSums sums(const uint8_t* block, const X& x) {
     // 4 bytes a, b, c behind d and dmin: scales 0 .. 3 and mins 0 .. 3 are the low 6 bits of a and b; scales and mins
     // 4 .. 7 the low and high nibbles of c below the high bits of a and b
     const __m128i head = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
@@ -96,26 +89,20 @@ struct DotK4 {
     const __m128i bytes =
         _mm_or_si128(_mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f)), high);
     const V all = _mm512_broadcast_i32x4(bytes);
-    Weights w;
-    w.mins = _mm_cvtepu8_epi16(_mm_srli_si128(bytes, 8));
+    V q[4], scale[4];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      w.q[j] = nibbles(_mm512_srlv_epi32(twice(block + kNibblesAt + 32 * j), in_halves(0, 4)));
+      q[j] = nibbles(_mm512_srlv_epi32(twice(block + kNibblesAt + 32 * j), in_halves(0, 4)));
       if constexpr (kFive) {
-        const V bit =
-            _mm512_and_si512(_mm512_srlv_epi32(twice(block + 16), in_halves(2 * j, 2 * j + 1)), _mm512_set1_epi8(1));
-        w.q[j] = _mm512_or_si512(w.q[j], byte_shift_left(bit, 4));
+        const V bits = _mm512_srlv_epi32(twice(block + 16), in_halves(2 * j, 2 * j + 1));
+        q[j] = _mm512_or_si512(q[j], byte_shift_left(_mm512_and_si512(bits, _mm512_set1_epi8(1)), 4));
       }
       const int none = static_cast<int>(0x80808000);  // zeroes
-      w.scale[j] = _mm512_shuffle_epi8(all, in_halves(none | 2 * j, none | (2 * j + 1)));
+      scale[j] = _mm512_shuffle_epi8(all, in_halves(none | 2 * j, none | (2 * j + 1)));
     }
-    return w;
-  }
-  static __m128i total(const Weights& w, const X& x) {
-    return scaled_sum(w.q, w.scale, x);
-  }
-  static __m128i min(const Weights& w, const X& x) {
-    return _mm_madd_epi16(w.mins, _mm_loadu_si128(reinterpret_cast<const __m128i*>(x.double_sums)));
+    const __m128i mins = _mm_cvtepu8_epi16(_mm_srli_si128(bytes, 8));
+    const __m128i sums = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x.double_sums));
+    return {scaled_sum(q, scale, x), _mm_madd_epi16(mins, sums)};
   }
 };
 
@@ -123,54 +110,42 @@ struct DotQ6K {
   using X = X8Block256;
   static constexpr int kBlockElems = 256, kBytes = 210;
   static constexpr bool kMin = false;
-  static uint32_t scales(const uint8_t* block) { return bits_at<uint16_t>(block + 208); }
-  struct Weights {
+  static uint32_t scales(const uint8_t* block) { return load_as<uint16_t>(block + 208); }
+  [[gnu::always_inline]] static BlockSums sums(const uint8_t* block, const X& x) {
     V q[4], scale[4];
-    __m256i scales;  // int16
-  };
-  static Weights weights(const uint8_t* block) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
-    const V all = _mm512_cvtepi8_epi32(bytes);
-    const V first = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    Weights w;
-    w.scales = _mm256_cvtepi8_epi16(bytes);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const V low = _mm512_loadu_si512(block + 64 * half), high = twice(block + 128 + 32 * half);
       const V sixteens = _mm512_set1_epi8(0x30);
       const V first_high = _mm512_and_si512(_mm512_sllv_epi32(high, in_halves(4, 2)), sixteens);
       const V second_high = _mm512_and_si512(_mm512_srlv_epi32(high, in_halves(0, 2)), sixteens);
-      w.q[2 * half] = _mm512_or_si512(nibbles(low), first_high);
-      w.q[2 * half + 1] = _mm512_or_si512(nibbles(_mm512_srli_epi32(low, 4)), second_high);
+      q[2 * half] = _mm512_or_si512(nibbles(low), first_high);
+      q[2 * half + 1] = _mm512_or_si512(nibbles(_mm512_srli_epi32(low, 4)), second_high);
     }
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
+    const V all = _mm512_cvtepi8_epi32(bytes);
+    const V first = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      w.scale[j] = _mm512_permutexvar_epi32(_mm512_add_epi32(first, _mm512_set1_epi32(4 * j)), all);
+      scale[j] = _mm512_permutexvar_epi32(_mm512_add_epi32(first, _mm512_set1_epi32(4 * j)), all);
     }
-    return w;
-  }
-  static __m128i total(const Weights& w, const X& x) {
-    const __m256i sums = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.sums));
-    const __m256i offset = _mm256_slli_epi32(_mm256_madd_epi16(w.scales, sums), 5);  // 32 is in every q
-    return _mm_sub_epi32(scaled_sum(w.q, w.scale, x), four_lanes(offset));
+    const __m256i x_sums = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.sums));
+    const __m256i scaled = _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), x_sums);
+    const __m128i offset = four_lanes(_mm256_slli_epi32(scaled, 5));  // 32 is in every q
+    return {_mm_sub_epi32(scaled_sum(q, scale, x), offset), _mm_setzero_si128()};
   }
 };
 
+/// With 128 in every q, which finish_dots takes off.
 struct DotQ80 {
   using X = X8Block32;
   static constexpr int kBlockElems = 32, kBytes = 34;
   static constexpr bool kMin = false;
-  static uint32_t scales(const uint8_t* block) { return bits_at<uint16_t>(block); }
-  struct Weights {
-    __m256i q;  // 128 more
-  };
-  static Weights weights(const uint8_t* block) {
-    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
-    return {_mm256_xor_si256(q, _mm256_set1_epi8(static_cast<char>(0x80)))};
-  }
-  static __m128i total(const Weights& w, const X& x) {
-    const __m256i xq = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.q));
-    return four_lanes(_mm256_dpbusd_epi32(_mm256_setzero_si256(), w.q, xq));
+  static uint32_t scales(const uint8_t* block) { return load_as<uint16_t>(block); }
+  [[gnu::always_inline]] static BlockSums sums(const uint8_t* block, const X& x) {
+    const auto load = [](const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); };
+    const __m256i q = _mm256_xor_si256(load(block + 2), _mm256_set1_epi8(static_cast<char>(0x80)));
+    return {four_lanes(_mm256_dpbusd_epi32(_mm256_setzero_si256(), q, load(x.q))), _mm_setzero_si128()};
   }
 };
 
@@ -213,10 +188,10 @@ void dot_rows(const GemmArgs& args) {
         const auto* block = reinterpret_cast<const uint8_t*>(w_row(args, n + r).data) + first * Dot::kBytes;
         for (int b = 0; b < count; ++b, block += Dot::kBytes) {
           for (int i = 0; i < Dot::kBytes; i += 64) _mm_prefetch(block + kAheadBytes + i, _MM_HINT_T0);
-          const typename Dot::Weights w = Dot::weights(block);
+          const BlockSums made = Dot::sums(block, x[b]);
           sums.scales[b][r] = Dot::scales(block);
-          _mm_store_si128(reinterpret_cast<__m128i*>(sums.total[b][r]), Dot::total(w, x[b]));
-          if constexpr (Dot::kMin) _mm_store_si128(reinterpret_cast<__m128i*>(sums.min[b][r]), Dot::min(w, x[b]));
+          _mm_store_si128(reinterpret_cast<__m128i*>(sums.total[b][r]), made.total);
+          if constexpr (Dot::kMin) _mm_store_si128(reinterpret_cast<__m128i*>(sums.min[b][r]), made.min);
         }
       }
       sum = finish_dots<Dot>(sums, x, count, sum);

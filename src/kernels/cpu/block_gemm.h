@@ -124,8 +124,8 @@ template <class Unpack>
 void block_gemm(const GemmArgs& args) {
   static constexpr float kZeros[kPanelRows] = {};
   BlockPanel& panel = *static_cast<BlockPanel*>(args.scratch);
-  for (int g = 0; g < 2; ++g)
-    panel.steps[g] = panel.values[g][0][0];  // packed rows that tiles take apart have their own
+  // packed rows that tiles take apart have their own
+  for (int g = 0; g < 2; ++g) panel.steps[g] = panel.values[g][0][0];
   char* spare = static_cast<char*>(args.scratch) + sizeof(BlockPanel);
   if (!args.w.packed) std::memset(spare, 0, kPanelRows * kMostPanelBytes);  // rows and blocks that w does not have
   constexpr int64_t kPanelBlocks = kPanelK / Unpack::kBlockElems;

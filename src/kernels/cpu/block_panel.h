@@ -47,6 +47,13 @@ struct PackedRows {
 
 using V = __m512i;
 
+template <class T>
+T load_as(const uint8_t* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return value;
+}
+
 /// Of kSteps steps of a group each asks for its share of 128 lines, which the longest panels (q8_0) have and more than
 /// others do: an ask may find no buffer free, and here it is repeated.
 template <int kSteps>

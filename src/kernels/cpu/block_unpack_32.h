@@ -82,7 +82,7 @@ PackedBlocks<kBytes> blocks_of(const PackedRows& rows, int count) {
 
 /// Each tile reads packed rows as they lie, however many rows x has.
 struct UnpackQ80 {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kBytes = 34, kPhases = 1;
+  static constexpr int kBlockElems = 32, kOffset = 128, kBytes = 34, kPhases = 1;
   static constexpr bool kMin = false, kCanPack = true, kInTile = true;
   template <int, int>
   static V weights(const BlockPanel& panel, int run, int s, int g) {
@@ -111,7 +111,7 @@ struct UnpackQ80 {
 /// q4_0 and q4_1, q5_0 and q5_1: nibbles behind d (and m, and the high bits).
 template <bool kWithM, bool kWithHigh>
 struct UnpackQ45 : UnpackedPanel {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
+  static constexpr int kBlockElems = 32, kOffset = kWithM ? 0 : kWithHigh ? 16 : 8;
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0), kBytes = kNibblesAt + 16;
   static constexpr bool kMin = kWithM, kCanPack = true;
   template <class Rows>
@@ -148,7 +148,7 @@ struct UnpackQ45 : UnpackedPanel {
 /// A nibble is an index into 16 int8 values: iq4_nl, and mxfp4_block, whose scale is the exponent e of 2^(e - 128).
 template <bool kMx>
 struct UnpackTable : UnpackedPanel {
-  static constexpr int kBlockElems = 32, kSub = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
+  static constexpr int kBlockElems = 32, kOffset = 128, kNibblesAt = kMx ? 1 : 2, kBytes = kNibblesAt + 16;
   static constexpr bool kMin = false, kCanPack = true;
   template <class Rows>
   static void group(const Rows& rows, int count, BlockPanel& panel, int group) {

@@ -15,13 +15,6 @@ struct alignas(64) GridRow {
   int32_t scale[16];  // of a sub-block, odd
 };
 
-template <class T>
-T load_as(const uint8_t* p) {
-  T value;
-  std::memcpy(&value, p, sizeof(T));
-  return value;
-}
-
 /// Entry `index` of eight or four elements, the index-th of its size in the row.
 template <class Entry>
 void put_entry(GridRow& row, int index, Entry entry) {
