@@ -62,7 +62,7 @@ std::string StopFilter::finish() {
 Generation generate(Engine& engine, const Tokenizer& tokenizer, Sequence& sequence, Sampler& sampler,
                     const GenerateOptions& options, const std::function<void(std::string_view)>& on_text) {
   if (sequence.num_pending() == 0) {
-    throw make_error(ErrorCode::usage, "the prompt has no tokens that the model's vocabulary knows");
+    throw make_error(ErrorCode::usage, "the prompt is empty, or has no tokens that the model's vocabulary knows");
   }
   Generation result;
   result.prompt_tokens = sequence.num_pending();
