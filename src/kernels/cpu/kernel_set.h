@@ -6,6 +6,7 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_in_major.h"
+#include "kernels/cpu/integer_product.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/training.h"
 #include "kernels/kernels.h"
@@ -24,7 +25,7 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .activation_format =
           [](FormatId weight) noexcept {
             if constexpr (!__is_same(Integer, void)) {
-              if (is_block_format(weight)) return Integer::activation_format(weight);
+              if (is_block_format(weight)) return integer_form(weight);
             }
             return weight == FormatId::bf16 && !__is_same(Bf16, void) ? FormatId::bf16 : FormatId::f32;
           },
@@ -35,7 +36,7 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .tile_rows =
           [](FormatId weight) noexcept {
             if constexpr (!__is_same(Integer, void)) {
-              if (is_block_format(weight) && Integer::activation_format(weight) != FormatId::f32) {
+              if (is_block_format(weight) && integer_form(weight) != FormatId::f32) {
                 return int64_t{Integer::kTileRows};
               }
             }

@@ -8,7 +8,7 @@
 
 namespace moxie::cpu {
 
-constinit const KernelSet kAvx512Bf16Set = make_kernel_set<Avx512, Bf16Dot, Bf16PairProduct, IntegerProduct>(
+constinit const KernelSet kAvx512Bf16Set = make_kernel_set<Avx512, Bf16Dot, Bf16PairProduct, VnniProduct>(
     "avx512bf16", "AVX-512 with bf16 and int8 dot products: bf16 weights by bf16, block formats by int8 activations");
 
 }  // namespace moxie::cpu

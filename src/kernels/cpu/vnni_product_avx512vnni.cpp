@@ -39,12 +39,7 @@ void encode_x8(const float* x, Block* out) {
 
 }  // namespace
 
-FormatId IntegerProduct::activation_format(FormatId weight) noexcept {
-  if (weight == FormatId::nvfp4) return FormatId::f32;  // its scales are numbers of their own for every 16 elements
-  return format_info(weight).block_elems == 256 ? FormatId::x8_b256 : FormatId::x8_b32;
-}
-
-void IntegerProduct::encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
+void VnniProduct::encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
   if (to == FormatId::x8_b256) {
     for (int64_t i = 0; i < k / 256; ++i) encode_x8<X8Block256, 256>(x + 256 * i, static_cast<X8Block256*>(out) + i);
   } else {
@@ -52,7 +47,7 @@ void IntegerProduct::encode_row(FormatId to, const float* x, int64_t k, void* ou
   }
 }
 
-void IntegerProduct::gemm(const GemmArgs& args) noexcept {
+void VnniProduct::gemm(const GemmArgs& args) noexcept {
   constexpr int64_t kLeastScratch = kFewDecodedFloats * static_cast<int64_t>(sizeof(float));
   static_assert(kTileRows == kBlockTileRows && sizeof(DotSums) <= kLeastScratch);
   static_assert(sizeof(BlockPanel) + kPanelRows * kMostPanelBytes <= kLeastScratch);
