@@ -1,9 +1,10 @@
 // Blocks of w as pair_gemm.h multiplies them (AVX2): 32 elements a vector in order of k, as they lie in the file;
 // layouts: format/block.h.
 //
-// Super-blocks: x = d scale (value - kOffset) - dmin min. value(j): elements 32 j ..; scales()[j]: their scales as int16;
-// mins(): for 16 elements each, min (kMin) or scale * kOffset.
-// Blocks of 32: x = d value + m. Values are unsigned and products of pairs fit int16, or kSigned: any int8.
+// Super-blocks: x = d scale (value - kOffset) - dmin min. value(j): elements 32 j ..; scales()[j]: their scales as
+// int16; mins(): for 16 elements each, min (kMin) or scale * kOffset. Blocks of 32: x = d value + m. Values are
+// unsigned and products of pairs fit int16, or kSigned: any int8.
+// kLead: the bytes before the dwords of a packed block (format/packed.h).
 #pragma once
 
 #include <immintrin.h>
@@ -83,8 +84,8 @@ struct HeadK4 {
     const __m128i bytes =
         _mm_or_si128(_mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f)), high);
     scale = _mm_cvtepu8_epi16(bytes);
-    const __m128i each_twice = _mm_shuffle_epi8(bytes, _mm_setr_epi8(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14,
-                                                                     14, 15, 15));
+    const __m128i each_twice =
+        _mm_shuffle_epi8(bytes, _mm_setr_epi8(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15));
     min = _mm256_cvtepu8_epi16(each_twice);
   }
   Scales scales() const { return scales_of_32(scale); }
@@ -95,7 +96,7 @@ struct HeadK4 {
 };
 
 struct PairsQ4K : HeadK4 {
-  static constexpr int kElems = 256, kBytes = 144;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 144;
   static constexpr bool kSigned = false, kMin = true;
   explicit PairsQ4K(const uint8_t* block) : HeadK4(block), nibbles(block + 16) {}
   __m256i value(int j) const { return low_bits(load_32(nibbles + 32 * (j / 2)), 4 * (j % 2), 4); }
@@ -103,7 +104,7 @@ struct PairsQ4K : HeadK4 {
 };
 
 struct PairsQ5K : HeadK4 {
-  static constexpr int kElems = 256, kBytes = 176;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 176;
   static constexpr bool kSigned = false, kMin = true;
   explicit PairsQ5K(const uint8_t* block) : HeadK4(block), nibbles(block + 48), fifth(load_32(block + 16)) {}
   __m256i value(int j) const {
@@ -115,7 +116,7 @@ struct PairsQ5K : HeadK4 {
 };
 
 struct PairsQ6K {
-  static constexpr int kElems = 256, kBytes = 210;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 210;
   static constexpr bool kSigned = false, kMin = false;
   explicit PairsQ6K(const uint8_t* bytes) : block(bytes), d(load_half(bytes + 208)) {}
   __m256i value(int j) const {
@@ -130,7 +131,7 @@ struct PairsQ6K {
 };
 
 struct PairsQ2K {
-  static constexpr int kElems = 256, kBytes = 84;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 84;
   static constexpr bool kSigned = false, kMin = true;
   explicit PairsQ2K(const uint8_t* bytes) : block(bytes), d(load_half(bytes + 80)), dmin(load_half(bytes + 82)) {}
   __m256i value(int j) const { return low_bits(load_32(block + 16 + 32 * (j / 4)), 2 * (j % 4), 2); }
@@ -143,13 +144,13 @@ struct PairsQ2K {
 };
 
 struct PairsQ3K {
-  static constexpr int kElems = 256, kBytes = 110;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 110;
   static constexpr bool kSigned = false, kMin = false;
   explicit PairsQ3K(const uint8_t* bytes) : block(bytes), d(load_half(bytes + 108)) {
     const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 96));
     const __m128i nibbles = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
-    const __m128i pairs = _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(load_dword(block + 104))),
-                                         _mm_setr_epi32(0, 2, 4, 6));
+    const __m128i pairs =
+        _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(load_dword(block + 104))), _mm_setr_epi32(0, 2, 4, 6));
     const __m128i high = _mm_slli_epi16(_mm_and_si128(pairs, _mm_set1_epi8(3)), 4);
     scale = _mm_sub_epi8(_mm_or_si128(nibbles, high), _mm_set1_epi8(32));
   }
@@ -165,7 +166,7 @@ struct PairsQ3K {
 };
 
 struct PairsIq4Xs {
-  static constexpr int kElems = 256, kBytes = 136;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 136;
   static constexpr bool kSigned = true, kMin = false;
   explicit PairsIq4Xs(const uint8_t* bytes) : block(bytes), d(load_half(bytes)) {}
   __m256i value(int j) const { return look_up(kIq4Values, halves_of_nibbles(block + 8 + 16 * j)); }
@@ -187,7 +188,7 @@ struct PairsIq4Xs {
 /// The codebook formats by way of their integers: magnitudes up to 62.
 template <FormatId kFormat, int kBlockBytes, int kSub>
 struct PairsGrid {
-  static constexpr int kElems = 256, kBytes = kBlockBytes;
+  static constexpr int kElems = 256, kLead = 0, kBytes = kBlockBytes;
   static constexpr bool kSigned = false, kMin = false;
   explicit PairsGrid(const uint8_t* block) {
     static const UnpackInts kUnpack = find_unpacker(kFormat);
@@ -198,8 +199,8 @@ struct PairsGrid {
   Scales scales() const {
     if constexpr (kSub == 32) return scales_of_32(load_16(ints.scale));
     const __m256i all = load_32(ints.scale);
-    const __m256i even_then_odd = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    const __m256i even_then_odd =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
     return {_mm256_permute4x64_epi64(_mm256_shuffle_epi8(all, even_then_odd), 0xd8)};
   }
   __m256i mins() const {
@@ -217,7 +218,7 @@ struct PairsGrid {
 // ---- blocks of 32 ----
 
 struct PairsQ80 {
-  static constexpr int kElems = 32, kBytes = 34;
+  static constexpr int kElems = 32, kLead = 2, kBytes = 34;
   static constexpr bool kSigned = true, kMin = false;
   explicit PairsQ80(const uint8_t* bytes) : block(bytes), d(load_half(bytes)) {}
   __m256i value() const { return load_32(block + 2); }
@@ -229,7 +230,7 @@ struct PairsQ80 {
 template <bool kWithM, bool kWithHigh>
 struct PairsQ45 {
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0);
-  static constexpr int kElems = 32, kBytes = kNibblesAt + 16;
+  static constexpr int kElems = 32, kLead = kHighAt, kBytes = kNibblesAt + 16;
   static constexpr bool kSigned = !kWithM, kMin = kWithM;
   explicit PairsQ45(const uint8_t* bytes)
       : block(bytes), d(load_half(bytes)), m(kWithM ? load_half(bytes + 2) : 0.0f) {}
@@ -252,7 +253,7 @@ struct PairsQ45 {
 /// A nibble is an index into 16 int8 values: iq4_nl, and mxfp4_block, whose scale is the exponent e of 2^(e - 128).
 template <bool kMx>
 struct PairsTable {
-  static constexpr int kNibblesAt = kMx ? 1 : 2, kElems = 32, kBytes = kNibblesAt + 16;
+  static constexpr int kNibblesAt = kMx ? 1 : 2, kElems = 32, kLead = kNibblesAt, kBytes = kNibblesAt + 16;
   static constexpr bool kSigned = true, kMin = false;
   explicit PairsTable(const uint8_t* bytes) : block(bytes), d(kMx ? power(bytes[0]) : load_half(bytes)) {}
   __m256i value() const { return look_up(kMx ? kE2m1Doubled : kIq4Values, halves_of_nibbles(block + kNibblesAt)); }

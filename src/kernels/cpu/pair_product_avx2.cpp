@@ -11,8 +11,8 @@ inline void encode_32(const float* x, __m256 inverse, __m256i finite, int8_t* q,
     return _mm256_and_si256(finite, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse)));
   };
   const __m256i words = _mm256_packs_epi32(eight(0), eight(1)), more = _mm256_packs_epi32(eight(2), eight(3));
-  const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words, more),
-                                                    _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  const __m256i bytes =
+      _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words, more), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), bytes);
   // sums of 8 bytes each, 128 more in each
   const __m256i sums =
