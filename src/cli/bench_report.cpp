@@ -190,7 +190,7 @@ void print_bench_markdown(const BenchFacts& facts, const BenchResult& result) {
   const BenchRow& last = result.rows.back();
   const Ceilings& c = last.ceilings;
   fmt::print(
-      "\nmeasured here, {} thread{}: f32 {:.0f} GFLOP/s, bf16 dot {:.0f} GFLOP/s, int8 dot {:.0f} GOP/s, memory "
+      "\nmeasured here, {} thread{}: f32 {:.0f} GFLOP/s, bf16 dot {:.0f} GFLOP/s, int8 {:.0f} GOP/s, memory "
       "read {:.1f} GB/s\n",
       last.threads, last.threads == 1 ? "" : "s", c.f32_gflops, c.bf16_gflops, c.int8_gops, c.read_gbps);
   fmt::print("{}, moxie {} {}\n", cpu_brand(), moxie_version(), moxie_commit());

@@ -48,5 +48,17 @@ uint64_t read_probe(const void* data, int64_t bytes) noexcept {
   return static_cast<uint64_t>(bytes);
 }
 
+/// The loop's operations are those of kF32Chains vectors; a CPU has the integer loop of its best set.
+template <class Isa, int kF32Chains>
+constexpr Probes make_probes(Int8Probe int8, float (*bf16)(int64_t) noexcept = nullptr, double bf16_flops_a_turn = 0) {
+  return {.f32_flops_a_turn = kF32Chains * Isa::kLanes * 2,
+          .bf16_flops_a_turn = bf16_flops_a_turn,
+          .int8_ops_a_turn = int8.ops_a_turn,
+          .f32 = f32_probe<Isa, kF32Chains>,
+          .bf16 = bf16,
+          .int8 = int8.loop,
+          .read = read_probe<Isa>};
+}
+
 }  // namespace
 }  // namespace moxie::cpu

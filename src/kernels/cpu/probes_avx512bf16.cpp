@@ -14,12 +14,6 @@ float bf16_probe(int64_t turns) noexcept {
 
 }  // namespace
 
-constinit const Probes kAvx512Bf16Probes = {.f32_flops_a_turn = 24 * 16 * 2,
-                                            .bf16_flops_a_turn = 24 * 32 * 2,
-                                            .int8_ops_a_turn = kInt8OpsATurn,
-                                            .f32 = f32_probe<Avx512, 24>,
-                                            .bf16 = bf16_probe,
-                                            .int8 = int8_probe,
-                                            .read = read_probe<Avx512>};
+constinit const Probes kAvx512Bf16Probes = make_probes<Avx512, 24>(kVnniProbe, bf16_probe, 24 * 32 * 2);
 
 }  // namespace moxie::cpu

@@ -14,18 +14,12 @@ struct Int32Lanes {
 
 }  // namespace
 
-float int8_probe(int64_t turns) noexcept {
+float vnni_loop(int64_t turns) noexcept {
   __m512i a = _mm512_setzero_si512(), b = _mm512_setzero_si512();
   asm volatile("" : "+v"(a), "+v"(b));
   return run_chains<Int32Lanes, 24>(turns, [&](__m512i sum) { return _mm512_dpbusd_epi32(sum, a, b); });
 }
 
-constinit const Probes kAvx512VnniProbes = {.f32_flops_a_turn = 24 * 16 * 2,
-                                            .bf16_flops_a_turn = 0,
-                                            .int8_ops_a_turn = kInt8OpsATurn,
-                                            .f32 = f32_probe<Avx512, 24>,
-                                            .bf16 = nullptr,
-                                            .int8 = int8_probe,
-                                            .read = read_probe<Avx512>};
+constinit const Probes kAvx512VnniProbes = make_probes<Avx512, 24>(kVnniProbe);
 
 }  // namespace moxie::cpu
