@@ -50,6 +50,7 @@ constexpr FormatInfo kFormats[] = {
     {FormatId::nvfp4, "nvfp4", "", 64, 36, 40},
     {FormatId::x8_b32, "x8_b32", "", 32, 40, -1},
     {FormatId::x8_b256, "x8_b256", "", 256, 308, -1},
+    {FormatId::x8_pairs, "x8_pairs", "", 32, 44, -1},
 };
 
 constexpr bool in_order() {

@@ -55,6 +55,7 @@ enum class FormatId : uint8_t {
   // Rows of activations for integer products (kernels/activation.h); in no file.
   x8_b32,
   x8_b256,
+  x8_pairs,
 };
 
 /// Layout of one format: `block_elems` elements take `block_bytes` bytes (of the main array, for mxfp4).

@@ -136,8 +136,8 @@ struct KernelSet {
   std::string_view name;     // "ref", "avx2", "avx512", "avx512vnni", "avx512bf16"
   std::string_view summary;  // one line for `doctor`
 
-  /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot, x8_b32 or
-  /// x8_b256 where it multiplies block formats by integers).
+  /// The format a row of x must be in when the weight has that format (bf16 where the set has a bf16 dot, an x8 form
+  /// where it multiplies block formats by integers).
   FormatId (*activation_format)(FormatId weight) noexcept;
   /// A row of f32 into an activation format or f16 (f32: a copy; others: nearest, ties to even).
   void (*encode_row)(FormatId to, const float* x, int64_t k, void* out) noexcept;

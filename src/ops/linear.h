@@ -34,7 +34,7 @@ class Rows {
     FormatId format = FormatId::f32;
     Encoded rows{nullptr, 0};
   };
-  std::array<Form, 3> forms_;  // bf16, x8_b32, x8_b256
+  std::array<Form, 3> forms_;  // of bf16 and the integers of a kernel set
 };
 
 /// One product: y [num_rows, N] = x W^T + bias.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "kernels/cpu/block_decode.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/cpu/vector_math.h"
@@ -41,7 +42,7 @@ template <class Isa, class Integer>
 void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
   char* bytes = static_cast<char*>(out);
   if constexpr (!__is_same(Integer, void)) {
-    if (to == FormatId::x8_b32 || to == FormatId::x8_b256) return Integer::encode_row(to, x, k, out);
+    if (is_integer_form(to)) return Integer::encode_row(to, x, k, out);
   }
   if (to == FormatId::f32) {
     for_vectors<Isa>(

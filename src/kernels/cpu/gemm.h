@@ -10,6 +10,7 @@
 #include "format/block.h"
 #include "format/fp8.h"
 #include "format/packed.h"
+#include "kernels/activation.h"
 #include "kernels/cpu/block_decode.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/kernels.h"
@@ -341,19 +342,25 @@ void gemm_packed(const GemmArgs& args) {
 }
 
 /// Floats of block-format rows that are decoded at once, where they are not multiplied as integers: half of L2, or less
-/// where they are read once. Integer products find as much scratch at least.
+/// where they are read once.
 inline constexpr int64_t kFewDecodedFloats = int64_t{1} << 14;
 inline int64_t decoded_floats(int64_t num_rows, int64_t k) {
   const int64_t floats = num_rows <= kDirectRows ? kFewDecodedFloats : 8 * kFewDecodedFloats;
   return k > floats ? k : floats;
 }
 
-template <class Isa>
+template <class Isa, class Integer>
 int64_t gemm_scratch_bytes(int64_t num_rows, int64_t k) noexcept {
-  const int64_t decoded = (decoded_floats(num_rows, k) + 15) / 16 * 64;
-  if (num_rows <= kDirectRows) return decoded;
-  return decoded + kXBytes<Isa> + kWBytes<Isa> +
-         (min_of(num_rows, kBlockRows) + 2 * Isa::kTileRows) * kBlockCols * Isa::kBytes;
+  int64_t bytes = (decoded_floats(num_rows, k) + 15) / 16 * 64;
+  if (num_rows > kDirectRows) {
+    bytes += kXBytes<Isa> + kWBytes<Isa> +
+             (min_of(num_rows, kBlockRows) + 2 * Isa::kTileRows) * kBlockCols * Isa::kBytes;
+  }
+  if constexpr (!__is_same(Integer, void)) {
+    const int64_t least = Integer::scratch_bytes(num_rows, k);
+    return bytes > least ? bytes : least;
+  }
+  return bytes;
 }
 
 template <class Dot>
@@ -395,7 +402,7 @@ void gemm_decoded(const GemmArgs& args) {
 template <class Isa, class Bf16, class Integer>
 void gemm(const GemmArgs& args) noexcept {
   if constexpr (!__is_same(Integer, void)) {
-    if (args.x_format == FormatId::x8_b32 || args.x_format == FormatId::x8_b256) return Integer::gemm(args);
+    if (is_integer_form(args.x_format)) return Integer::gemm(args);
   }
   if constexpr (!__is_same(Bf16, void)) {
     if (args.x_format == FormatId::bf16) return gemm_by_rows<Bf16>(args);  // then the weights are bf16 too

@@ -6,24 +6,22 @@
 
 namespace moxie::cpu {
 
-/// By AVX-512 VNNI.
+/// By AVX-512 VNNI (block_gemm.h).
 struct VnniProduct {
   static constexpr int kTileRows = 6;
+  static FormatId activation_format(FormatId weight) noexcept;
   static void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept;
+  static int64_t scratch_bytes(int64_t num_rows, int64_t k) noexcept;
   static void gemm(const GemmArgs& args) noexcept;
 };
 
-/// By AVX2.
+/// By AVX2 (pair_gemm.h).
 struct PairProduct {
-  static constexpr int kTileRows = 4;
+  static constexpr int kTileRows = 6;
+  static FormatId activation_format(FormatId weight) noexcept;
   static void encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept;
+  static int64_t scratch_bytes(int64_t num_rows, int64_t k) noexcept;
   static void gemm(const GemmArgs& args) noexcept;
 };
-
-/// The form of x for weights of a block format.
-inline FormatId integer_form(FormatId weight) noexcept {
-  if (weight == FormatId::nvfp4) return FormatId::f32;  // its scales are numbers of their own for every 16 elements
-  return format_info(weight).block_elems == 256 ? FormatId::x8_b256 : FormatId::x8_b32;
-}
 
 }  // namespace moxie::cpu

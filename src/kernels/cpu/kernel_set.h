@@ -6,7 +6,6 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_in_major.h"
-#include "kernels/cpu/integer_product.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/training.h"
 #include "kernels/kernels.h"
@@ -25,18 +24,18 @@ constexpr KernelSet make_kernel_set(std::string_view name, std::string_view summ
       .activation_format =
           [](FormatId weight) noexcept {
             if constexpr (!__is_same(Integer, void)) {
-              if (is_block_format(weight)) return integer_form(weight);
+              if (is_block_format(weight)) return Integer::activation_format(weight);
             }
             return weight == FormatId::bf16 && !__is_same(Bf16, void) ? FormatId::bf16 : FormatId::f32;
           },
       .encode_row = encode_row<Isa, Integer>,
       .decode_row = decode_row<Isa>,
-      .gemm_scratch_bytes = gemm_scratch_bytes<Isa>,
+      .gemm_scratch_bytes = gemm_scratch_bytes<Isa, Integer>,
       .gemm = gemm<Isa, Bf16, Integer>,
       .tile_rows =
           [](FormatId weight) noexcept {
             if constexpr (!__is_same(Integer, void)) {
-              if (is_block_format(weight) && integer_form(weight) != FormatId::f32) {
+              if (is_block_format(weight) && Integer::activation_format(weight) != FormatId::f32) {
                 return int64_t{Integer::kTileRows};
               }
             }

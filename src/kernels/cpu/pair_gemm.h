@@ -1,14 +1,13 @@
-// y = x w^T for block formats by integers without a dot product of bytes (AVX2): x as int8 (kernels/activation.h),
-// lanes along k. Bytes of w and x are multiplied and summed in pairs (vpmaddubsw), the pairs by their scales
-// (vpmaddwd).
+// y = x w^T for block formats by integers without a dot product of bytes (AVX2): x as int8 with a scale for 32
+// (X8Group), w taken apart eight sub-blocks of 32 at a time (pair_blocks.h).
 //
-// Sums within a block are integers, hence exact in any order. Eight f32 sums an output, one a lane, go on from block to
-// block in order of k: sum = fma(integers, d_w d_x, sum). Their lanes are added at the end by one fixed tree. The bits
-// of an output do not depend on the shape of the call.
+// Bytes of w and x are multiplied and summed in pairs (vpmaddubsw), as many of these sums as int16 holds are added,
+// then widened: 16 elements a lane, exact in integers. A lane's integers count d_w d_x, its sum of x m_w; eight f32
+// sums an output, one a lane, go on from group to group in order of k and are added at the end by one fixed tree. The
+// bits of an output do not depend on the shape of the call.
 #pragma once
 
-#include <new>
-#include <type_traits>
+#include <cstddef>
 
 #include "format/packed.h"
 #include "kernels/activation.h"
@@ -19,355 +18,300 @@
 namespace moxie::cpu {
 namespace {
 
-inline constexpr int kPairTileRows = 4, kPairTileCols = 2;  // 8 integer sums, 4 of x, values, scales: 14 registers
-inline constexpr int64_t kPairsAheadBytes = 4096;           // how far ahead weights are asked for
+inline constexpr int kPairTileRows = 6;  // their sums, 4 vectors of w, d and m, ones and 3 for what is made: 16
+inline constexpr int64_t kPairsAheadBytes = 4096;  // how far ahead weights are asked for
 
-/// A super-block of w taken apart, for many rows of x.
+/// The products of four steps, summed to a lane's integers.
 template <class Block>
-struct alignas(32) KeptSuperBlock {
-  static constexpr int kElems = 256;
-  static constexpr bool kSigned = Block::kSigned, kMin = Block::kMin;
-  explicit KeptSuperBlock(const uint8_t* bytes) {
-    const Block block(bytes);
-    const Scales all = block.scales();
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      values[j] = block.value(j);
-      scale[j] = all[j];
-    }
-    min = block.mins();
-    d = block.d;
-    dmin = block.dmin;
+__m256i lane_sums(const __m256i* w, const X8Group& x, int o) {
+  __m256i pairs[4];
+#pragma GCC unroll 4
+  for (int t = 0; t < 4; ++t) {
+    const __m256i q = load_32(x.q[o][t]);
+    pairs[t] = Block::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[t]), _mm256_sign_epi8(q, w[t]))
+                              : _mm256_maddubs_epi16(w[t], q);
   }
-  __m256i value(int j) const {
-    return values[j];
+  const __m256i ones = _mm256_set1_epi16(1);
+  if constexpr (Block::kRun == 4) {
+    const __m256i first = _mm256_add_epi16(pairs[0], pairs[1]), second = _mm256_add_epi16(pairs[2], pairs[3]);
+    return _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
   }
-  const __m256i* scales() const {
-    return scale;
+  __m256i sums[4];
+#pragma GCC unroll 4
+  for (int t = 0; t < 4; t += Block::kRun) {
+    sums[t] = _mm256_madd_epi16(Block::kRun == 2 ? _mm256_add_epi16(pairs[t], pairs[t + 1]) : pairs[t], ones);
   }
-  __m256i mins() const {
-    return min;
-  }
-  __m256i values[8], scale[8], min;
-  float d, dmin;
-};
-
-/// The same of a block of 32.
-template <class Block>
-struct alignas(32) KeptBlock {
-  static constexpr int kElems = 32;
-  static constexpr bool kSigned = Block::kSigned, kMin = Block::kMin;
-  explicit KeptBlock(const uint8_t* bytes) {
-    const Block block(bytes);
-    values = block.value();
-    d = block.d;
-    m = block.m;
-  }
-  __m256i value() const { return values; }
-  __m256i values;
-  float d, m;
-};
-
-template <class Block>
-using Kept = std::conditional_t<Block::kElems == 256, KeptSuperBlock<Block>, KeptBlock<Block>>;
-
-/// Sums of pairs of products, as int16.
-template <bool kSigned>
-__m256i pair_products(__m256i w, __m256i magnitude, __m256i x) {
-  return kSigned ? _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
+  if constexpr (Block::kRun == 2) return _mm256_add_epi32(sums[0], sums[2]);
+  return _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));
 }
 
-/// sum[r][c] += row r of x times column c of w over one super-block.
-template <class W, int kRows, int kCols>
-[[gnu::always_inline]] inline void add_block(const W* const (&w)[kCols], const X8Block256* const (&x)[kRows],
-                                             __m256 (&sum)[kRows * kCols]) {
-  __m256i total[kRows][kCols], mins[kRows][kCols];
-#pragma GCC unroll 4
-  for (int c = 0; c < kCols; ++c) {
-    const __m256i min = w[c]->mins();
-#pragma GCC unroll 4
+/// sum[r] += row r of x times one group of w.
+template <class Block, int kRows>
+[[gnu::always_inline]] inline void add_group(const PairGroup& w, const X8Group* const (&x)[kRows],
+                                             __m256 (&sum)[kRows]) {
+#pragma GCC unroll 2
+  for (int o = 0; o < 2; ++o) {
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      mins[r][c] = W::kSigned ? _mm256_setzero_si256() : _mm256_madd_epi16(min, load_32(x[r]->sums));
-      total[r][c] = W::kMin ? _mm256_setzero_si256() : _mm256_sub_epi32(_mm256_setzero_si256(), mins[r][c]);
+      const __m256 total = _mm256_cvtepi32_ps(lane_sums<Block>(w.q + 4 * o, *x[r], o));
+      const auto* numbers = reinterpret_cast<const char*>(x[r]);  // at any address
+      const __m256 dx = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(numbers + 16 * o));
+      __m256 to = _mm256_fmadd_ps(total, _mm256_mul_ps(w.d[o], dx), sum[r]);
+      if constexpr (!Block::kSigned)
+        to = _mm256_fmadd_ps(w.m[o], Avx2::load(numbers + offsetof(X8Group, sums) + 32 * o), to);
+      asm("" : "+x"(to));  // one row after the other: for all at once there are no registers
+      sum[r] = to;
     }
   }
-  const auto scales = [&](int c) { return w[c]->scales(); };
-  using AllScales = decltype(scales(0));
-  AllScales scale[kCols];
-#pragma GCC unroll 4
-  for (int c = 0; c < kCols; ++c) scale[c] = scales(c);
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) {
-    __m256i xs[kRows];
-#pragma GCC unroll 4
+}
+
+/// How rows are cut into groups.
+template <class Block>
+struct Groups {
+  static constexpr int kBlocks = 256 / Block::kElems;  // of a whole group
+  explicit Groups(int64_t k) : whole(k / 256), rest(static_cast<int>(k % 256 / Block::kElems)) {}
+  int64_t all() const { return whole + (rest > 0); }
+  int64_t whole;
+  int rest;  // blocks of the last group, or 0
+};
+
+/// Rows m .. of x: group i of row r at row[r] + i; the last group, where it is not whole, stands elsewhere.
+template <int kRows>
+struct XRows {
+  XRows(const GemmArgs& args, const X8Group* rests, int64_t m) {
     for (int r = 0; r < kRows; ++r) {
-      xs[r] = load_32(x[r]->q + 32 * j);
-      if constexpr (kCols > 1) asm("" : "+x"(xs[r]));  // read once, not for each column
+      row[r] = reinterpret_cast<const X8Group*>(x_row(args, m + r));
+      rest[r] = rests + m + r;
     }
-#pragma GCC unroll 4
-    for (int c = 0; c < kCols; ++c) {
-      const __m256i value = w[c]->value(j), magnitude = _mm256_abs_epi8(value), by = scale[c][j];
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i pairs = pair_products<W::kSigned>(value, magnitude, xs[r]);
-        total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(pairs, by));
-        asm("" : "+x"(total[r][c]));  // now: the compiler would add all at the end, and has no registers for that
+  }
+  const X8Group *row[kRows], *rest[kRows];
+};
+
+/// The rest of each row of x, filled up with zeros to a group.
+inline void fill_rests(const GemmArgs& args, X8Group* out) {
+  const int64_t whole = args.k / 256;
+  const int count = static_cast<int>(args.k % 256 / 32);
+  for (int64_t m = 0; m < args.num_rows && count > 0; ++m) {
+    const auto* rest = reinterpret_cast<const X8Rest*>(x_row(args, m) + whole * static_cast<int64_t>(sizeof(X8Group)));
+    X8Group group{};
+    for (int b = 0; b < count; ++b) {
+      const int o = b % 2, p = b / 2;
+      group.d[o][p] = rest[b].d;
+      for (int h = 0; h < 2; ++h) {
+        group.sums[o][4 * h + p] = rest[b].sums[h];
+        for (int t = 0; t < 4; ++t) std::memcpy(group.q[o][t][4 * h + p], rest[b].q + 16 * h + 4 * t, 4);
       }
     }
+    out[m] = group;
   }
-#pragma GCC unroll 4
+}
+
+/// kRows rows of x times column n of w. group_at(i): the column's group i.
+template <class Block, int kRows, class GroupAt>
+[[gnu::always_inline]] inline void pair_tile(const GemmArgs& args, const X8Group* rests, int64_t m, int64_t n,
+                                             const GroupAt& group_at) {
+  const Groups<Block> groups(args.k);
+  const XRows<kRows> rows(args, rests, m);
+  const X8Group* x[kRows];
+  __m256 sum[kRows];
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int c = 0; c < kCols; ++c) {
-      __m256& to = sum[r * kCols + c];
-      to = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total[r][c]), _mm256_set1_ps(w[c]->d * x[r]->d), to);
-      if constexpr (W::kMin) {
-        to = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[r][c]), _mm256_set1_ps(w[c]->dmin * x[r]->d), to);
-      }
-    }
+    x[r] = rows.row[r];
+    sum[r] = _mm256_setzero_ps();
   }
-}
-
-/// The same over one block of 32.
-template <class W, int kRows, int kCols>
-[[gnu::always_inline]] inline void add_block(const W* const (&w)[kCols], const X8Block32* const (&x)[kRows],
-                                             __m256 (&sum)[kRows * kCols]) {
-  __m256i xs[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    xs[r] = load_32(x[r]->q);
-    if constexpr (kCols > 1) asm("" : "+x"(xs[r]));
-  }
-#pragma GCC unroll 4
-  for (int c = 0; c < kCols; ++c) {
-    const __m256i value = w[c]->value(), magnitude = _mm256_abs_epi8(value);
-    const __m256 d = _mm256_set1_ps(w[c]->d);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const __m256i pairs = pair_products<W::kSigned>(value, magnitude, xs[r]);
-      const __m256 total = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-      __m256& to = sum[r * kCols + c];
-      to = _mm256_fmadd_ps(_mm256_mul_ps(total, _mm256_set1_ps(x[r]->d)), d, to);
-      if constexpr (W::kMin) {  // to lane 0
-        const __m128 min = _mm_set_ss(w[c]->m * (x[r]->d * static_cast<float>(x[r]->sum)));
-        to = _mm256_add_ps(to, _mm256_zextps128_ps256(min));
-      }
-    }
-  }
-}
-
-/// The same block of eight rows, as a file has it.
-struct EightBlocks {
-  uint8_t bytes[8][kMostBlockBytes];
-};
-
-/// Eight rows of kUnits units of kBytes each, at `from` of 16 packed rows.
-template <int kBytes, int kUnits>
-void unpack_units(const char* from, int at, EightBlocks& out) {
-  for (int u = 0; u < kUnits; ++u) {
-    for (int r = 0; r < 8; ++r) std::memcpy(out.bytes[r] + at + kBytes * u, from + (16 * u + r) * kBytes, kBytes);
-  }
-}
-
-/// Block `block` of rows row .. row + 7 (a multiple of 8) of a packed panel: kLead bytes of f16 scales or one of
-/// exponent, dwords, perhaps an f16 (format/packed.h).
-template <class Block>
-void unpack_eight(const char* panel, int64_t row, int64_t block, EightBlocks& out) {
-  constexpr int kHalf = kPackedRows / 2, kLead = Block::kLead, kDwords = (Block::kBytes - kLead) / 4;
-  const char* half = panel + (2 * block + row / kHalf) * kHalf * Block::kBytes;
-  const int64_t first = row % kHalf;
-  if constexpr (kLead == 1) {
-    unpack_units<1, 1>(half + first, 0, out);
-  } else {
-    unpack_units<2, kLead / 2>(half + 2 * first, 0, out);
-  }
+  for (int64_t i = 0; i < groups.whole; ++i) {
+    add_group<Block, kRows>(group_at(i, groups.kBlocks), x, sum);
 #pragma GCC unroll 8
-  for (int u = 0; u < kDwords; u += 8) {
-    __m256 v[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      v[i] = Avx2::load(half + kHalf * kLead + 4 * (kHalf * (u + i < kDwords ? u + i : kDwords - 1) + first));
-    }
-    Avx2::transpose(v);
-#pragma GCC unroll 8
-    for (int r = 0; r < 8; ++r) Avx2::store(out.bytes[r] + kLead + 4 * u, v[r]);
-  }
-  constexpr int kEnd = kLead + 4 * kDwords;
-  if constexpr (kEnd < Block::kBytes) unpack_units<2, 1>(half + kHalf * kEnd + 2 * first, kEnd, out);
-}
-
-template <class W>
-using XBlock = std::conditional_t<W::kElems == 256, X8Block256, X8Block32>;
-
-/// kRows rows of x from m on times kCols columns of w from n on. block_at(i, add): add({block i of each column}).
-template <class W, int kRows, int kCols, class BlockAt>
-[[gnu::always_inline]] inline void pair_tile(const GemmArgs& args, int64_t m, int64_t n, const BlockAt& block_at) {
-  using X = XBlock<W>;
-  const X* x[kRows];
-  __m256 sum[kRows * kCols];
-  for (int r = 0; r < kRows; ++r) x[r] = reinterpret_cast<const X*>(x_row(args, m + r));
-  for (int i = 0; i < kRows * kCols; ++i) sum[i] = _mm256_setzero_ps();
-  for (int64_t i = 0; i < args.k / W::kElems; ++i) {
-    block_at(
-        i, [&](const W* const(&w)[kCols]) __attribute__((always_inline)) { add_block<W>(w, x, sum); });
-#pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) ++x[r];
   }
-  finish_tile<Avx2, kRows, kCols>(args, sum, m, n);
+  if (groups.rest > 0) add_group<Block, kRows>(group_at(groups.whole, groups.rest), rows.rest, sum);
+  finish_tile<Avx2, kRows, 1>(args, sum, m, n);
+}
+
+template <class Block>
+PairGroup read_group(const uint8_t* blocks, int count) {
+  PairGroup group;
+  Block::read(blocks, count, group);
+  return group;
 }
 
 template <int kBytes>
 void ask_ahead(const void* bytes) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int line = 0; line < kBytes; line += 64) {
     _mm_prefetch(static_cast<const char*>(bytes) + kPairsAheadBytes + line, _MM_HINT_T0);
   }
 }
 
-/// kRows rows of x, plain rows of w: each block is taken apart on its way.
+// ---- packed rows ----
+
+/// A group of eight rows, as a file has it.
+struct EightRows {
+  uint8_t bytes[8][8 * 34 + 32];  // of the longest blocks (q8_0), and what unpacking writes beyond
+};
+
+/// Eight rows of kUnits units of kBytes each, at `from` of 16 packed rows.
+template <int kBytes, int kUnits>
+void unpack_units(const char* from, int at, EightRows& out) {
+  for (int u = 0; u < kUnits; ++u) {
+    for (int r = 0; r < 8; ++r) std::memcpy(out.bytes[r] + at + kBytes * u, from + (16 * u + r) * kBytes, kBytes);
+  }
+}
+
+/// `count` blocks, from `block` on, of rows row .. row + 7 (a multiple of 8) of a packed panel: kLead bytes of f16 or
+/// one of exponent, dwords, perhaps an f16 (format/packed.h).
+template <class Block>
+void unpack_eight(const char* panel, int64_t row, int64_t block, int count, EightRows& out) {
+  constexpr int kHalf = kPackedRows / 2, kLead = Block::kLead, kDwords = (Block::kBytes - kLead) / 4;
+  constexpr int kEnd = kLead + 4 * kDwords;
+  const int64_t first = row % kHalf;
+  const char* half = panel + (2 * block + row / kHalf) * kHalf * Block::kBytes;
+  for (int b = 0; b < count; ++b, half += 2 * kHalf * Block::kBytes) {
+    const int at = b * Block::kBytes;
+    if constexpr (kLead == 1) {
+      unpack_units<1, 1>(half + first, at, out);
+    } else {
+      unpack_units<2, kLead / 2>(half + 2 * first, at, out);
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < kDwords; u += 8) {
+      __m256 v[8];
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        v[i] = Avx2::load(half + kHalf * kLead + 4 * (kHalf * (u + i < kDwords ? u + i : kDwords - 1) + first));
+      }
+      Avx2::transpose(v);
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) Avx2::store(out.bytes[r] + at + kLead + 4 * u, v[r]);
+    }
+    if constexpr (kEnd < Block::kBytes) unpack_units<2, 1>(half + kHalf * kEnd + 2 * first, at + kEnd, out);
+  }
+}
+
+// ---- few rows of x: each group of w is taken apart on its way ----
+
 template <class Block, int kRows>
-void plain_tiles(const GemmArgs& args) {
+void plain_columns(const GemmArgs& args, const X8Group* rests) {
+  constexpr int kGroupBytes = Groups<Block>::kBlocks * Block::kBytes;
   for (int64_t n = args.n_begin; n < args.n_end; ++n) {
     const auto* row = reinterpret_cast<const uint8_t*>(w_row(args, n).data);
-    pair_tile<Block, kRows, 1>(
-        args, 0, n, [&](int64_t i, const auto& add) __attribute__((always_inline)) {
-          const uint8_t* bytes = row + i * Block::kBytes;
-          for (int line = 0; line < Block::kBytes; line += 64)
-            _mm_prefetch(bytes + kPairsAheadBytes + line, _MM_HINT_T0);
-          const Block block(bytes);
-          add({&block});
+    pair_tile<Block, kRows>(
+        args, rests, 0, n, [&](int64_t i, int count) __attribute__((always_inline)) {
+          ask_ahead<kGroupBytes>(row + i * kGroupBytes);
+          return read_group<Block>(row + i * kGroupBytes, count);
         });
   }
 }
 
-/// The same of packed rows: 32 rows go on together, block after block.
+/// 32 packed rows go on together, group after group, as they lie.
 template <class Block, int kRows>
-void packed_tiles(const GemmArgs& args) {
-  using X = XBlock<Block>;
-  constexpr int kGroups = kPackedRows / 8;
+void packed_columns(const GemmArgs& args, const X8Group* rests) {
+  constexpr int kEights = kPackedRows / 8;
+  const Groups<Block> groups(args.k);
   for (int64_t n = args.n_begin; n < args.n_end; n += kPackedRows) {
-    __m256 sum[kGroups][kRows * 8];
-    const X* x[kRows];
-    for (auto& group : sum) {
-      for (__m256& s : group) s = _mm256_setzero_ps();
-    }
-    for (int r = 0; r < kRows; ++r) x[r] = reinterpret_cast<const X*>(x_row(args, r));
     const char* panel = w_row(args, n).data;
-    for (int64_t i = 0; i < args.k / Block::kElems; ++i) {
-      EightBlocks plain;
-      for (int g = 0; g < kGroups; ++g) {
-        unpack_eight<Block>(panel, 8 * g, i, plain);
+    __m256 sum[kEights][kRows * 8];
+    for (auto& eight : sum) {
+      for (__m256& s : eight) s = _mm256_setzero_ps();
+    }
+    const XRows<kRows> rows(args, rests, 0);
+    for (int64_t i = 0; i < groups.all(); ++i) {
+      const int count = i < groups.whole ? groups.kBlocks : groups.rest;
+      const X8Group* x[kRows];
+      for (int r = 0; r < kRows; ++r) x[r] = i < groups.whole ? rows.row[r] + i : rows.rest[r];
+      for (int e = 0; e < kEights; ++e) {
+        EightRows plain;
+        unpack_eight<Block>(panel, 8 * e, i * groups.kBlocks, count, plain);
         for (int c = 0; c < 8; ++c) {
-          ask_ahead<Block::kBytes>(panel + (i * kPackedRows + 8 * g + c) * Block::kBytes);
-          const Block block(plain.bytes[c]);
+          ask_ahead<groups.kBlocks * Block::kBytes>(panel +
+                                                    (i * kPackedRows + 8 * e + c) * groups.kBlocks * Block::kBytes);
           __m256 one[kRows];
-          for (int r = 0; r < kRows; ++r) one[r] = sum[g][8 * r + c];
-          add_block<Block, kRows, 1>({&block}, x, one);
-          for (int r = 0; r < kRows; ++r) sum[g][8 * r + c] = one[r];
+          for (int r = 0; r < kRows; ++r) one[r] = sum[e][8 * r + c];
+          add_group<Block, kRows>(read_group<Block>(plain.bytes[c], count), x, one);
+          for (int r = 0; r < kRows; ++r) sum[e][8 * r + c] = one[r];
         }
       }
-      for (int r = 0; r < kRows; ++r) ++x[r];
     }
-    for (int g = 0; g < kGroups; ++g) finish_tile<Avx2, kRows, 8>(args, sum[g], 0, n + 8 * g);
+    for (int e = 0; e < kEights; ++e) finish_tile<Avx2, kRows, 8>(args, sum[e], 0, n + 8 * e);
   }
 }
 
-/// kCols columns from n on, taken apart at `kept`, over all rows of x.
-template <class Block, int kRows, int kCols>
-void kept_tile(const GemmArgs& args, int64_t m, int64_t n, const Kept<Block>* kept) {
-  const int64_t num_blocks = args.k / Block::kElems;
-  pair_tile<Kept<Block>, kRows, kCols>(
-      args, m, n, [&](int64_t i, const auto& add) __attribute__((always_inline)) {
-        if constexpr (kCols == 2) {
-          add({kept + i, kept + num_blocks + i});
-        } else {
-          add({kept + i});
-        }
-      });
+// ---- many rows of x: columns are taken apart once ----
+
+inline constexpr int64_t kKeptColumns = 8;
+
+template <class Block>
+void keep_columns(const GemmArgs& args, int64_t n, int64_t n_end, PairGroup* kept) {
+  const Groups<Block> groups(args.k);
+  const int64_t stride = groups.all();
+  const auto keep = [&](int64_t i, int count) __attribute__((always_inline)) {
+    EightRows plain;
+    if (args.w.packed) {
+      const char* panel = w_row(args, n / kPackedRows * kPackedRows).data;
+      unpack_eight<Block>(panel, n % kPackedRows, i * groups.kBlocks, count, plain);
+    }
+    for (int64_t c = n; c < n_end; ++c) {
+      const uint8_t* blocks =
+          args.w.packed ? plain.bytes[c - n]
+                        : reinterpret_cast<const uint8_t*>(w_row(args, c).data) + i * groups.kBlocks * Block::kBytes;
+      Block::read(blocks, count, kept[(c - n) * stride + i]);
+    }
+  };
+  for (int64_t i = 0; i < groups.whole; ++i) keep(i, groups.kBlocks);
+  if (groups.rest > 0) keep(groups.whole, groups.rest);
 }
 
 template <class Block, int kRows>
-void kept_columns(const GemmArgs& args, int64_t m, int64_t n, int64_t n_end, const Kept<Block>* kept) {
-  const int64_t num_blocks = args.k / Block::kElems;
-  for (; n + kPairTileCols <= n_end; n += kPairTileCols, kept += kPairTileCols * num_blocks) {
-    kept_tile<Block, kRows, kPairTileCols>(args, m, n, kept);
-  }
-  for (; n < n_end; ++n, kept += num_blocks) kept_tile<Block, kRows, 1>(args, m, n, kept);
-}
-
-/// Takes columns n .. n_end apart.
-template <class Block>
-void keep_columns(const GemmArgs& args, int64_t n, int64_t n_end, Kept<Block>* kept) {
-  const int64_t num_blocks = args.k / Block::kElems;
-  if (!args.w.packed) {
-    for (; n < n_end; ++n) {
-      const auto* row = reinterpret_cast<const uint8_t*>(w_row(args, n).data);
-      for (int64_t i = 0; i < num_blocks; ++i) new (kept++) Kept<Block>(row + i * Block::kBytes);
-    }
-    return;
-  }
-  const char* panel = w_row(args, n / kPackedRows * kPackedRows).data;  // no call begins in the middle of eight rows
-  for (int64_t i = 0; i < num_blocks; ++i) {
-    EightBlocks plain;
-    unpack_eight<Block>(panel, n % kPackedRows / 8 * 8, i, plain);
-    for (int64_t c = n; c < n_end; ++c) new (kept + (c - n) * num_blocks + i) Kept<Block>(plain.bytes[c % 8]);
+void kept_tiles(const GemmArgs& args, const X8Group* rests, int64_t m, int64_t n, int64_t n_end,
+                const PairGroup* kept) {
+  const int64_t stride = Groups<Block>(args.k).all();
+  for (; n < n_end; ++n, kept += stride) {
+    pair_tile<Block, kRows>(
+        args, rests, m, n, [&](int64_t i, int) __attribute__((always_inline))->const PairGroup& { return kept[i]; });
   }
 }
 
-/// Many rows of x: some rows of w are taken apart, then tiles of x pass over them.
 template <class Block>
-void kept_tiles(const GemmArgs& args) {
-  const int64_t num_blocks = args.k / Block::kElems;
-  const int64_t column_bytes = num_blocks * static_cast<int64_t>(sizeof(Kept<Block>));
-  const int64_t room = decoded_floats(args.num_rows, args.k) * static_cast<int64_t>(sizeof(float));
-  int64_t columns = 8;
-  while (columns * column_bytes > room) columns /= 2;
-  auto* kept = static_cast<Kept<Block>*>(args.scratch);
-  for (int64_t n = args.n_begin; n < args.n_end; n += columns) {
-    const int64_t n_end = min_of(n + columns, args.n_end);
+void kept_columns(const GemmArgs& args, const X8Group* rests, PairGroup* kept) {
+  using Tiles = void (*)(const GemmArgs&, const X8Group*, int64_t, int64_t, int64_t, const PairGroup*);
+  constexpr Tiles kTiles[] = {kept_tiles<Block, 1>, kept_tiles<Block, 2>, kept_tiles<Block, 3>,
+                              kept_tiles<Block, 4>, kept_tiles<Block, 5>, kept_tiles<Block, 6>};
+  for (int64_t n = args.n_begin; n < args.n_end; n += kKeptColumns) {
+    const int64_t n_end = min_of(n + kKeptColumns, args.n_end);
     keep_columns<Block>(args, n, n_end, kept);
-    int64_t m = 0;
-    for (; m + kPairTileRows <= args.num_rows; m += kPairTileRows) {
-      kept_columns<Block, kPairTileRows>(args, m, n, n_end, kept);
-    }
-    switch (args.num_rows - m) {
-      case 3:
-        kept_columns<Block, 3>(args, m, n, n_end, kept);
-        break;
-      case 2:
-        kept_columns<Block, 2>(args, m, n, n_end, kept);
-        break;
-      case 1:
-        kept_columns<Block, 1>(args, m, n, n_end, kept);
-        break;
-      default:
-        break;
+    for (int64_t m = 0, rows; m < args.num_rows; m += rows) {
+      const int64_t left = args.num_rows - m;
+      rows =
+          ceil_div(left, ceil_div(left, kPairTileRows));  // of nearly equal size: a tile of one row waits for its sums
+      kTiles[rows - 1](args, rests, m, n, n_end, kept);
     }
   }
 }
 
+/// Tails of x, then kept columns.
+inline int64_t pair_scratch_bytes(int64_t num_rows, int64_t k) {
+  return num_rows * static_cast<int64_t>(sizeof(X8Group)) + 64 +
+         kKeptColumns * ceil_div(k, 256) * static_cast<int64_t>(sizeof(PairGroup));
+}
+
 template <class Block, int kRows>
-void few_rows(const GemmArgs& args) {
-  args.w.packed ? packed_tiles<Block, kRows>(args) : plain_tiles<Block, kRows>(args);
+void few_rows(const GemmArgs& args, const X8Group* rests) {
+  args.w.packed ? packed_columns<Block, kRows>(args, rests) : plain_columns<Block, kRows>(args, rests);
 }
 
 template <class Block>
 void pair_rows(const GemmArgs& args) {
-  switch (args.num_rows) {
-    case 1:
-      return few_rows<Block, 1>(args);
-    case 2:
-      return few_rows<Block, 2>(args);
-    case 3:
-      return few_rows<Block, 3>(args);
-    case 4:
-      return few_rows<Block, 4>(args);
-    default:
-      return kept_tiles<Block>(args);
-  }
+  auto* rests = static_cast<X8Group*>(args.scratch);
+  if constexpr (Block::kElems == 32) fill_rests(args, rests);
+  using Few = void (*)(const GemmArgs&, const X8Group*);
+  constexpr Few kFew[] = {few_rows<Block, 1>, few_rows<Block, 2>, few_rows<Block, 3>,
+                          few_rows<Block, 4>, few_rows<Block, 5>, few_rows<Block, 6>};
+  if (args.num_rows <= kPairTileRows) return kFew[args.num_rows - 1](args, rests);
+  const int64_t rests_bytes = ceil_div(args.num_rows * static_cast<int64_t>(sizeof(X8Group)), 64) * 64;
+  kept_columns<Block>(args, rests, reinterpret_cast<PairGroup*>(static_cast<char*>(args.scratch) + rests_bytes));
 }
 
-/// w in whole blocks of `activation_format`'s formats, x in its x8 form.
+/// w in whole blocks of `activation_format`'s formats, x as x8_pairs.
 inline void pair_gemm(const GemmArgs& args) {
   using enum FormatId;
   switch (args.w.format) {
@@ -404,9 +348,9 @@ inline void pair_gemm(const GemmArgs& args) {
     case iq4_xs:
       return pair_rows<PairsIq4Xs>(args);
     case iq4_nl:
-      return pair_rows<PairsTable<false>>(args);
+      return pair_rows<PairsIq4Nl>(args);
     case mxfp4_block:
-      return pair_rows<PairsTable<true>>(args);
+      return pair_rows<PairsMxfp4>(args);
     default:
       return;
   }

@@ -39,6 +39,11 @@ void encode_x8(const float* x, Block* out) {
 
 }  // namespace
 
+FormatId VnniProduct::activation_format(FormatId weight) noexcept {
+  if (weight == FormatId::nvfp4) return FormatId::f32;  // its scales are numbers of their own for every 16 elements
+  return format_info(weight).block_elems == 256 ? FormatId::x8_b256 : FormatId::x8_b32;
+}
+
 void VnniProduct::encode_row(FormatId to, const float* x, int64_t k, void* out) noexcept {
   if (to == FormatId::x8_b256) {
     for (int64_t i = 0; i < k / 256; ++i) encode_x8<X8Block256, 256>(x + 256 * i, static_cast<X8Block256*>(out) + i);
@@ -47,10 +52,13 @@ void VnniProduct::encode_row(FormatId to, const float* x, int64_t k, void* out) 
   }
 }
 
+int64_t VnniProduct::scratch_bytes(int64_t, int64_t) noexcept {
+  constexpr int64_t kPanel = sizeof(BlockPanel) + kPanelRows * kMostPanelBytes, kDots = sizeof(DotSums);
+  return kPanel > kDots ? kPanel : kDots;
+}
+
 void VnniProduct::gemm(const GemmArgs& args) noexcept {
-  constexpr int64_t kLeastScratch = kFewDecodedFloats * static_cast<int64_t>(sizeof(float));
-  static_assert(kTileRows == kBlockTileRows && sizeof(DotSums) <= kLeastScratch);
-  static_assert(sizeof(BlockPanel) + kPanelRows * kMostPanelBytes <= kLeastScratch);
+  static_assert(kTileRows == kBlockTileRows);
   integer_gemm(args);
 }
 
