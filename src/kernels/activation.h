@@ -11,6 +11,11 @@ inline bool is_integer_form(FormatId format) {
   return format == FormatId::x8_b32 || format == FormatId::x8_b256 || format == FormatId::x8_pairs;
 }
 
+/// A row may be encoded in pieces, each but the last a multiple of so many columns, at row_bytes of those before it.
+inline int64_t piece_columns(FormatId format) {
+  return format == FormatId::x8_pairs ? 256 : format_info(format).block_elems;
+}
+
 /// x8_b32: x[i] = d * q[i], q in -127 .. 127; for weights in blocks of 32.
 struct [[gnu::packed]] X8Block32 {  // rows may stand at any address
   float d;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/activation.h"
+
 namespace moxie {
 namespace {
 
@@ -137,11 +139,11 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
 
   int64_t num_items = plan_items(
       exec, runs, [](const PlannedRun& run) { return run.run->expert->gate.shape[0]; },
-      [](const PlannedRun& run) {  // an item writes whole blocks of the hidden rows
+      [](const PlannedRun& run) {  // an item writes whole pieces of the hidden rows
         const ColumnCut gate = column_cut(run.run->num_rows, run.run->expert->gate.format);
         const ColumnCut up = column_cut(run.run->num_rows, run.run->expert->up.format);
-        const int64_t block = format_info(run.hidden_format).block_elems;
-        return ColumnCut{std::lcm(std::max(gate.tile, up.tile), block), std::max(gate.most, up.most)};
+        return ColumnCut{std::lcm(std::max(gate.tile, up.tile), piece_columns(run.hidden_format)),
+                         std::max(gate.most, up.most)};
       });
   int64_t widest = 0;
   for (const PlannedRun& run : runs) widest = std::max(widest, run.block);

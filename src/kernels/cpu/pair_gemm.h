@@ -288,10 +288,12 @@ void kept_columns(const GemmArgs& args, const X8Group* rests, PairGroup* kept) {
   }
 }
 
-/// Tails of x, then kept columns.
+/// The rests of x stand before the columns that are kept.
+inline int64_t rests_bytes(int64_t num_rows) {
+  return ceil_div(num_rows * static_cast<int64_t>(sizeof(X8Group)), 64) * 64;
+}
 inline int64_t pair_scratch_bytes(int64_t num_rows, int64_t k) {
-  return num_rows * static_cast<int64_t>(sizeof(X8Group)) + 64 +
-         kKeptColumns * ceil_div(k, 256) * static_cast<int64_t>(sizeof(PairGroup));
+  return rests_bytes(num_rows) + kKeptColumns * ceil_div(k, 256) * static_cast<int64_t>(sizeof(PairGroup));
 }
 
 template <class Block, int kRows>
@@ -307,8 +309,8 @@ void pair_rows(const GemmArgs& args) {
   constexpr Few kFew[] = {few_rows<Block, 1>, few_rows<Block, 2>, few_rows<Block, 3>,
                           few_rows<Block, 4>, few_rows<Block, 5>, few_rows<Block, 6>};
   if (args.num_rows <= kPairTileRows) return kFew[args.num_rows - 1](args, rests);
-  const int64_t rests_bytes = ceil_div(args.num_rows * static_cast<int64_t>(sizeof(X8Group)), 64) * 64;
-  kept_columns<Block>(args, rests, reinterpret_cast<PairGroup*>(static_cast<char*>(args.scratch) + rests_bytes));
+  auto* kept = reinterpret_cast<PairGroup*>(static_cast<char*>(args.scratch) + rests_bytes(args.num_rows));
+  kept_columns<Block>(args, rests, kept);
 }
 
 /// w in whole blocks of `activation_format`'s formats, x as x8_pairs.
