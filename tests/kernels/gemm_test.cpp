@@ -1,4 +1,5 @@
 // Products of every fast set against the reference set, over odd shapes, formats, gathers and alignments.
+#include "kernels/activation.h"
 #include "kernels/product.h"
 
 namespace moxie::test {
@@ -100,6 +101,23 @@ TEST(Gemm, gathers_rows_and_takes_any_range_of_columns) {
         expect_close(*set, product, x_rows, 3, 20);
         expect_close(*set, product, x_rows, 30, 31);
       }
+    }
+  }
+}
+
+// As experts make their hidden rows.
+TEST(Gemm, takes_rows_of_x_made_in_pieces) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      const FormatId to = set->activation_format(format);
+      const int64_t k = whole_blocks(format, 2 * 256 + 96), piece = piece_columns(to);
+      const std::vector<float> x = normals(k, 4);
+      std::vector<char> whole(static_cast<size_t>(row_bytes(to, k))), made(whole.size());
+      set->encode_row(to, x.data(), k, whole.data());
+      for (int64_t begin = 0; begin < k; begin += piece) {
+        set->encode_row(to, x.data() + begin, std::min(piece, k - begin), made.data() + row_bytes(to, begin));
+      }
+      EXPECT_EQ(made, whole) << set->name << " " << format_name(format);
     }
   }
 }
