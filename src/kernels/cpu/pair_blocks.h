@@ -113,7 +113,7 @@ inline void read_scales_16(__m256 d, __m128i scales, float offset, PairGroup& ou
 struct PairsQ4K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 144, kRun = 4;
   static constexpr bool kSigned = false;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_k4(block, out);
     const uint8_t* q = block + 16;  // sub-blocks 2 p and 2 p + 1: low and high nibbles
     __m256i both[4];
@@ -129,7 +129,7 @@ struct PairsQ4K {
 struct PairsQ5K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 176, kRun = 4;
   static constexpr bool kSigned = false;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_k4(block, out);
     const __m256i fifth = load_32(block + 16);
     __m256i sub[8];
@@ -145,7 +145,7 @@ struct PairsQ5K {
 struct PairsQ6K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 210, kRun = 2;
   static constexpr bool kSigned = false;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_16(load_half(block + 208), load_16(block + 192), 32, out);
     __m256i sub[8];
 #pragma GCC unroll 8
@@ -161,7 +161,7 @@ struct PairsQ6K {
 struct PairsQ2K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 84, kRun = 4;
   static constexpr bool kSigned = false;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m128i scales = load_16(block);
     read_scales_16(load_half(block + 80), nibbles(scales), 0, out);
 #pragma GCC unroll 2
@@ -178,7 +178,7 @@ struct PairsQ2K {
 struct PairsQ3K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 110, kRun = 4;
   static constexpr bool kSigned = false;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m128i four_bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 96));
     const __m128i low = nibbles(_mm_unpacklo_epi64(four_bits, _mm_srli_epi16(four_bits, 4)));
     const __m128i two_bits =
@@ -208,7 +208,7 @@ inline __m256i look_up(const int8_t (&table)[16], __m256i index) {
 struct PairsIq4Xs {
   static constexpr int kElems = 256, kLead = 0, kBytes = 136, kRun = 1;
   static constexpr bool kSigned = true;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     const auto bits = [&](uint32_t word, int each) {
       const __m256i shift = _mm256_mullo_epi32(index, _mm256_set1_epi32(each));
@@ -232,7 +232,7 @@ template <FormatId kFormat, int kBlockBytes, int kSub>
 struct PairsGrid {
   static constexpr int kElems = 256, kLead = 0, kBytes = kBlockBytes, kRun = 1, kOffset = 64;
   static constexpr bool kSigned = false;
-  static void read(const uint8_t* block, int, PairGroup& out) {
+  [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     static const UnpackInts kUnpack = find_unpacker(kFormat);
     IntBlock ints;
     kUnpack(block, &ints);

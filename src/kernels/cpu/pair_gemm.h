@@ -106,10 +106,10 @@ inline void fill_rests(const GemmArgs& args, X8Group* out) {
   }
 }
 
-/// kRows rows of x times column n of w. group_at(i): the column's group i.
-template <class Block, int kRows, class GroupAt>
+/// kRows rows of x times column n of w. whole_at(i): the column's group i; rest(): what follows.
+template <class Block, int kRows, class WholeAt, class Rest>
 [[gnu::always_inline]] inline void pair_tile(const GemmArgs& args, const X8Group* rests, int64_t m, int64_t n,
-                                             const GroupAt& group_at) {
+                                             const WholeAt& whole_at, const Rest& rest) {
   const Groups<Block> groups(args.k);
   const XRows<kRows> rows(args, rests, m);
   const X8Group* x[kRows];
@@ -120,16 +120,24 @@ template <class Block, int kRows, class GroupAt>
     sum[r] = _mm256_setzero_ps();
   }
   for (int64_t i = 0; i < groups.whole; ++i) {
-    add_group<Block, kRows>(group_at(i, groups.kBlocks), x, sum);
+    add_group<Block, kRows>(whole_at(i), x, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) ++x[r];
   }
-  if (groups.rest > 0) add_group<Block, kRows>(group_at(groups.whole, groups.rest), rows.rest, sum);
+  if (groups.rest > 0) add_group<Block, kRows>(rest(), rows.rest, sum);
   finish_tile<Avx2, kRows, 1>(args, sum, m, n);
 }
 
+/// A whole group, in registers as far as they go.
 template <class Block>
-PairGroup read_group(const uint8_t* blocks, int count) {
+[[gnu::always_inline]] inline PairGroup read_whole(const uint8_t* blocks) {
+  PairGroup group;
+  Block::read(blocks, Groups<Block>::kBlocks, group);
+  return group;
+}
+
+template <class Block>
+[[gnu::noinline]] PairGroup read_rest(const uint8_t* blocks, int count) {
   PairGroup group;
   Block::read(blocks, count, group);
   return group;
@@ -193,13 +201,15 @@ void unpack_eight(const char* panel, int64_t row, int64_t block, int count, Eigh
 template <class Block, int kRows>
 void plain_columns(const GemmArgs& args, const X8Group* rests) {
   constexpr int kGroupBytes = Groups<Block>::kBlocks * Block::kBytes;
+  const Groups<Block> groups(args.k);
   for (int64_t n = args.n_begin; n < args.n_end; ++n) {
     const auto* row = reinterpret_cast<const uint8_t*>(w_row(args, n).data);
-    pair_tile<Block, kRows>(
-        args, rests, 0, n, [&](int64_t i, int count) __attribute__((always_inline)) {
-          ask_ahead<kGroupBytes>(row + i * kGroupBytes);
-          return read_group<Block>(row + i * kGroupBytes, count);
-        });
+    const auto whole_at = [&](int64_t i) __attribute__((always_inline)) {
+      ask_ahead<kGroupBytes>(row + i * kGroupBytes);
+      return read_whole<Block>(row + i * kGroupBytes);
+    };
+    pair_tile<Block, kRows>(args, rests, 0, n, whole_at,
+                            [&] { return read_rest<Block>(row + groups.whole * kGroupBytes, groups.rest); });
   }
 }
 
@@ -227,7 +237,11 @@ void packed_columns(const GemmArgs& args, const X8Group* rests) {
                                                     (i * kPackedRows + 8 * e + c) * groups.kBlocks * Block::kBytes);
           __m256 one[kRows];
           for (int r = 0; r < kRows; ++r) one[r] = sum[e][8 * r + c];
-          add_group<Block, kRows>(read_group<Block>(plain.bytes[c], count), x, one);
+          if (count == groups.kBlocks) {
+            add_group<Block, kRows>(read_whole<Block>(plain.bytes[c]), x, one);
+          } else {
+            add_group<Block, kRows>(read_rest<Block>(plain.bytes[c], count), x, one);
+          }
           for (int r = 0; r < kRows; ++r) sum[e][8 * r + c] = one[r];
         }
       }
@@ -266,8 +280,10 @@ void kept_tiles(const GemmArgs& args, const X8Group* rests, int64_t m, int64_t n
                 const PairGroup* kept) {
   const int64_t stride = Groups<Block>(args.k).all();
   for (; n < n_end; ++n, kept += stride) {
-    pair_tile<Block, kRows>(
-        args, rests, m, n, [&](int64_t i, int) __attribute__((always_inline))->const PairGroup& { return kept[i]; });
+    const auto at = [&](int64_t i) __attribute__((always_inline))->const PairGroup& {
+      return kept[i];
+    };
+    pair_tile<Block, kRows>(args, rests, m, n, at, [&] { return at(stride - 1); });
   }
 }
 
