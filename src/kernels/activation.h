@@ -34,7 +34,7 @@ struct [[gnu::packed]] X8Block256 {
 static_assert(sizeof(X8Block256) == 308);
 
 /// x8_pairs: blocks of 32 as x8_b32 has them, eight together in the order in which sums of pairs read them
-/// (kernels/cpu/pair_gemm.h). Block 2 p + o: scale d[o][p]; half h: elements 16 h .., their sum times d is
+/// (kernels/cpu/pair_tile.h). Block 2 p + o: scale d[o][p]; half h: elements 16 h .., their sum times d is
 /// sums[o][4 h + p], four of them from 4 t on stand in lane 4 h + p of q[o][t].
 struct [[gnu::packed]] X8Group {
   float d[2][4];

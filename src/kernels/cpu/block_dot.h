@@ -10,7 +10,8 @@
 
 #include "kernels/activation.h"
 #include "kernels/cpu/block_panel.h"
-#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_rows.h"
+#include "kernels/cpu/k4_scales.h"
 #include "kernels/kernels.h"
 
 namespace moxie::cpu {
@@ -80,14 +81,7 @@ struct DotK4 {
   static constexpr bool kMin = true;
   static uint32_t scales(const uint8_t* block) { return load_as<uint32_t>(block); }
   [[gnu::always_inline]] static BlockSums sums(const uint8_t* block, const X& x) {
-    // 4 bytes a, b, c behind d and dmin: scales 0 .. 3 and mins 0 .. 3 are the low 6 bits of a and b; scales and mins
-    // 4 .. 7 the low and high nibbles of c below the high bits of a and b
-    const __m128i head = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
-    const __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(head, 0xed), _mm_setr_epi32(0, 0, 0, 4));
-    const __m128i high =
-        _mm_and_si128(_mm_srli_epi32(_mm_shuffle_epi32(head, 0x84), 2), _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
-    const __m128i bytes =
-        _mm_or_si128(_mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f)), high);
+    const __m128i bytes = k4_scales(block);
     const V all = _mm512_broadcast_i32x4(bytes);
     V q[4], scale[4];
 #pragma GCC unroll 4

@@ -1,4 +1,4 @@
-// Blocks of w, eight sub-blocks of 32 at a time, as pair_gemm.h multiplies them (AVX2); layouts: format/block.h.
+// Blocks of w, eight sub-blocks of 32 at a time, as pair_tile.h multiplies them (AVX2); layouts: format/block.h.
 //
 // Lane 4 h + p of a vector has half h (16 elements) of a sub-block 2 p + o, four elements a vector: q[4 o + t] has
 // elements 4 t .. of the halves. x = d value + m for the 16 elements of a lane. Values are unsigned, or kSigned (any
@@ -13,6 +13,7 @@
 #include "format/block.h"
 #include "format/codebooks.h"
 #include "kernels/cpu/isa_avx2.h"
+#include "kernels/cpu/k4_scales.h"
 
 namespace moxie::cpu {
 namespace {
@@ -84,15 +85,8 @@ inline __m256 lanes_of_16(__m128i bytes, int o) {
 
 // ---- super-blocks: read(block, 8, group) ----
 
-/// The 6-bit scales and mins of q4_k and q5_k: 16 bytes d, dmin, a, b, c. Scales 0 .. 3 and mins 0 .. 3 are the low 6
-/// bits of a and b; scales and mins 4 .. 7 the low and high nibbles of c below the high bits of a and b.
 inline void read_scales_k4(const uint8_t* block, PairGroup& out) {
-  const __m128i head = load_16(block);
-  const __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(head, 0xed), _mm_setr_epi32(0, 0, 0, 4));
-  const __m128i high =
-      _mm_and_si128(_mm_srli_epi32(_mm_shuffle_epi32(head, 0x84), 2), _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
-  const __m128i six_and_four = _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f);
-  const __m128i scales = _mm_or_si128(_mm_and_si128(low, six_and_four), high), mins = _mm_srli_si128(scales, 8);
+  const __m128i scales = k4_scales(block), mins = _mm_srli_si128(scales, 8);
   const __m256 d = load_half(block), minus_dmin = -load_half(block + 2);
 #pragma GCC unroll 2
   for (int o = 0; o < 2; ++o) {
