@@ -12,21 +12,25 @@ passed=0
 failed=0
 mkdir -p "$logs"
 
-# A step's line: what, how it went, seconds.
-report() { printf '%-34s %s (%ds)\n' "$1" "$2" "$((SECONDS - started))"; }
+# A step's line: what it is, shown while it goes on; then how it went, and seconds.
+begin() {
+  started=$SECONDS
+  printf '%-34s ' "$1"
+}
+end() { printf '%s (%ds)\n' "$1" "$((SECONDS - started))"; }
 
 # check NAME COMMAND...: one check; on failure the end of its output is shown.
 check() {
   local name=$1 log
   shift
   log="$logs/${name// /-}.log"
-  started=$SECONDS
+  begin "$name"
   if "$@" >"$log" 2>&1 </dev/null; then
     passed=$((passed + 1))
-    report "$name" ok
+    end ok
   else
     failed=$((failed + 1))
-    report "$name" FAILED
+    end FAILED
     tail -n 40 "$log"
     return 1
   fi
@@ -40,11 +44,18 @@ build() {
   cmake --preset "$preset" --log-level=WARNING && cmake --build --preset "$preset" -j "$jobs" "${targets[@]}"
 }
 
+# why_skipped TEST LOG: what the test said of it.
+why_skipped() {
+  awk -v test="$1" '/^[0-9]+\/[0-9]+ Testing: / { ours = $3 == test }
+    ours && /: Skipped$/ { getline; print; exit }
+    ours && sub(/^SKIPPED: /, "") { print; exit }' "$2"
+}
+
 # run_ctest PRESET [ctest flags]: adds what ctest counted.
 run_ctest() {
-  local preset=$1 log="$logs/ctest-$1.log" ok=0 bad total skipped
+  local preset=$1 log="$logs/ctest-$1.log" ok=0 bad total skipped name
   shift
-  started=$SECONDS
+  begin "tests: $preset"
   ctest --preset "$preset" -j "$jobs" --no-tests=error "$@" >"$log" 2>&1 </dev/null || ok=$?
   total=
   read -r bad total < <(sed -nE 's/.*tests passed, ([0-9]+) tests failed out of ([0-9]+)/\1 \2/p' "$log") || true
@@ -56,8 +67,10 @@ run_ctest() {
   skipped=$(grep -cE '\*\*\*Skipped' "$log" || true)
   passed=$((passed + total - bad - skipped))
   failed=$((failed + bad))
-  report "tests: $preset" "$((total - bad - skipped)) of $total"
-  sed -nE 's/.*Test +#[0-9]+: ([^ ]+) .*\*\*\*Skipped.*/  skipped: \1/p' "$log"
+  end "$((total - bad - skipped)) of $total"
+  while read -r name; do
+    echo "  skipped: $name: $(why_skipped "$name" "build/$preset/Testing/Temporary/LastTest.log")"
+  done < <(sed -nE 's/.*Test +#[0-9]+: ([^ ]+) .*\*\*\*Skipped.*/\1/p' "$log")
   if [ "$ok" -ne 0 ]; then
     grep -vE 'Passed +[0-9.]+ sec|^ +Start +[0-9]+:' "$log" | tail -n 150
   fi
@@ -84,12 +97,13 @@ check_format() {
 
 fuzz_all() {
   local name verdict log="$logs/fuzz.log"
-  started=$SECONDS
+  begin "fuzzing"
   tools/run_fuzzers.sh >"$log" 2>&1 </dev/null || true
   grep -q -E '^(ok|FAIL) ' "$log" || echo "FAIL fuzz: nothing ran" >>"$log"
+  end done
   while read -r verdict name _; do
     if [ "$verdict" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-    report "fuzz: $name" "$verdict"
+    echo "  $name: $verdict"
   done < <(grep -E '^(ok|FAIL) ' "$log")
   if grep -q '^FAIL ' "$log"; then grep -v '^ok ' "$log"; fi
 }

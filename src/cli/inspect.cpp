@@ -64,7 +64,7 @@ void add_weights(const ModelSource& source, bool strict, Inspection& result) {
 
 // Bytes a second, best of a few reads: the load of other processes only lowers it.
 double measured_bandwidth(int threads) {
-  const ReadBuffer buffer(size_t{256} << 20);
+  const ReadBuffer buffer;  // as bench reads
   double best = 0;
   for (int i = 0; i < 5; ++i) best = std::max(best, measure_read_gbps(threads, buffer.data(), buffer.bytes()));
   return best * 1e9;

@@ -24,6 +24,13 @@ void print_error(const char* text) {
   fmt::print(stderr, "error: {}\n", text);
 }
 
+// What CLI11 says of flags that it cannot take.
+std::string usage_message(const CLI::App* app, const CLI::Error& error) {
+  const auto verbs = app->get_subcommands();
+  return fmt::format("error: {}\nmoxie {}--help tells what it takes\n", error.what(),
+                     verbs.empty() ? "" : verbs.front()->get_name() + " ");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -34,6 +41,7 @@ int main(int argc, char** argv) {
   CLI::App app("moxie runs, shows and measures Mixture-of-Experts language models.", "moxie");
   app.require_subcommand(0, 1);  // none is told below: CLI11 would not name an unknown verb
   app.set_version_flag("--version", std::string(moxie::moxie_version()));
+  app.failure_message(usage_message);
   moxie::cli::add_run(app);
   moxie::cli::add_inspect(app);
   moxie::cli::add_route(app);
