@@ -7,7 +7,7 @@
 
 namespace moxie {
 
-inline bool is_integer_form(FormatId format) {
+[[gnu::always_inline]] inline bool is_integer_form(FormatId format) {
   return format == FormatId::x8_b32 || format == FormatId::x8_b256 || format == FormatId::x8_pairs;
 }
 

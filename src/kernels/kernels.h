@@ -4,7 +4,7 @@
 // The same-bits law. What an output element gets depends on its own inputs only: never on how many rows stand beside
 // it, on n_begin/n_end, on gather order or on threads. Products over k follow the set's "k-lane order": lane j of a
 // fixed number of lanes sums the terms k = j (mod lanes) in order, the lanes are added by one fixed tree, nothing else.
-// Integer rows times block formats: exact integer sums within a block, then f32 sums from block to block in order.
+// Integer rows times block formats: exact integer sums within a block or part of it, then f32 sums from block to block in order.
 // Attention walks keys in fixed blocks of kKeyBlock positions from position 0 on; a score sums its elements in order,
 // lanes over positions.
 #pragma once
@@ -144,6 +144,7 @@ struct KernelSet {
   /// A row of any computable format (f32, bf16, f16, mxfp4 and f8_e4m3 with their scales, blocks) into f32, exactly.
   void (*decode_row)(FormatId from, const void* row, const void* scales, int64_t k, float* out) noexcept;
 
+  /// A multiple of 64; more rows or a longer k need no less.
   int64_t (*gemm_scratch_bytes)(int64_t num_rows, int64_t k) noexcept;
   void (*gemm)(const GemmArgs& args) noexcept;
   /// Rows of x that gemm holds in registers at once for a weight of that format: fewer leave some of its work undone.

@@ -230,7 +230,7 @@ void mla(Exec& exec, const ModelSpec& spec, int64_t layer, const AttentionWeight
          {absorbed, a.num_heads * row, row}, mixed);
   lap(exec, StepWork::attention);
 
-  const int64_t scratch_bytes = (exec.kernels.gemm_scratch_bytes(t_count, latent) + 63) / 64 * 64;
+  const int64_t scratch_bytes = exec.kernels.gemm_scratch_bytes(t_count, latent);
   char* scratch = exec.arena.alloc<char>(scratch_bytes * exec.pool.size());
   exec.pool.run(a.num_heads, [&](int64_t h, int worker) {
     exec.kernels.gemm({.x = mixed + h * latent,

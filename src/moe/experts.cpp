@@ -148,7 +148,7 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
   int64_t widest = 0;
   for (const PlannedRun& run : runs) widest = std::max(widest, run.block);
   Scratch scratch{};
-  scratch.gemm_bytes = (exec.kernels.gemm_scratch_bytes(most_rows, largest_k) + 63) / 64 * 64;
+  scratch.gemm_bytes = exec.kernels.gemm_scratch_bytes(most_rows, largest_k);
   scratch.bytes =
       scratch.gemm_bytes + 2 * std::min(most_rows, kRowChunk) * widest * static_cast<int64_t>(sizeof(float));
   scratch.base = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(scratch.bytes * exec.pool.size())));

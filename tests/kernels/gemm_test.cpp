@@ -172,6 +172,90 @@ TEST(Gemm, gives_fp8_weights_the_bits_of_the_same_numbers_in_f32) {
   }
 }
 
+// Where a block has f16 scales.
+std::vector<int> halves_of(FormatId format) {
+  switch (format) {
+    case FormatId::q4_1:
+    case FormatId::q5_1:
+    case FormatId::q4_k:
+    case FormatId::q5_k:
+      return {0, 2};
+    case FormatId::q2_k:
+      return {80, 82};
+    case FormatId::q3_k:
+      return {108};
+    case FormatId::q6_k:
+      return {208};
+    case FormatId::mxfp4_block:
+    case FormatId::nvfp4:
+      return {};
+    default:
+      return {0};
+  }
+}
+
+// Files may hold any bytes: the lowest int8, every scale, every entry of a codebook.
+TEST(Gemm, agrees_with_the_reference_on_any_bytes_in_a_block) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      if (!is_block_format(format)) continue;
+      const FormatInfo& info = format_info(format);
+      for (int64_t rows : {1, 3, 9}) {
+        Product product({.format = format, .num_x_rows = rows, .n = 40, .k = whole_blocks(format, 3 * 256 + 32)}, 5);
+        Random random(static_cast<uint64_t>(rows));
+        for (int64_t n = 0; n < 40; ++n) {
+          char* block = product.w_row(n);
+          for (int64_t k = 0; k < product.shape().k; k += info.block_elems, block += info.block_bytes) {
+            for (int i = 0; i < info.block_bytes; ++i) block[i] = static_cast<char>(random.bits());
+            for (const int at : halves_of(format)) {
+              const uint16_t d = f32_to_f16(0.01f * random.normal());
+              std::memcpy(block + at, &d, 2);
+            }
+            if (format == FormatId::mxfp4_block) block[0] = static_cast<char>(110 + random.below(20));
+          }
+          if (format == FormatId::q8_0) std::memset(product.w_row(n) + 2, -128, 32);
+        }
+        expect_close(*set, product, {}, 0, 40);
+      }
+    }
+  }
+}
+
+TEST(Gemm, agrees_with_the_reference_for_a_few_long_rows_and_many_short_ones) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : {FormatId::q4_k, FormatId::q8_0, FormatId::mxfp4_block}) {
+      for (const auto& [rows, k] : {std::pair{2, 24 * 1024}, std::pair{8, 24 * 1024}, std::pair{2500, 256}}) {
+        Product product({.format = format, .num_x_rows = rows, .n = 3, .k = k}, 6);
+        const std::vector<float> expected = product.run(ref(), {}, 0, 3), got = product.run(*set, {}, 0, 3);
+        for (size_t i = 0; i < got.size(); ++i) {
+          const auto m = static_cast<int64_t>(i) / 3;
+          if (m > 40 && m < rows - 40) continue;
+          ASSERT_NEAR(got[i], expected[i], 10 * tolerance(format) * product.magnitude(m, static_cast<int64_t>(i) % 3));
+        }
+      }
+    }
+  }
+}
+
+TEST(Gemm, block_formats_keep_a_row_that_is_not_finite_to_itself) {
+  for (const KernelSet* set : fast_sets()) {
+    for (FormatId format : kFormats) {
+      if (!is_block_format(format)) continue;
+      const int64_t k = whole_blocks(format, 256 + 96);
+      for (int64_t rows : {4, 12}) {
+        Product product({.format = format, .num_x_rows = rows, .n = 9, .k = k}, 4);
+        product.x()[static_cast<size_t>(1 * k + 5)] = NAN;
+        product.x()[static_cast<size_t>(2 * k + k - 1)] = -INFINITY;
+        const std::vector<float> y = product.run(*set, {}, 0, 9);
+        for (int64_t i = 0; i < rows * 9; ++i) {
+          const bool bad = i / 9 == 1 || i / 9 == 2;
+          EXPECT_EQ(std::isfinite(y[static_cast<size_t>(i)]), !bad) << set->name << " " << format_name(format) << i;
+        }
+      }
+    }
+  }
+}
+
 TEST(Gemm, carries_infinities_and_nans_to_their_outputs_only) {
   for (const KernelSet* set : fast_sets()) {
     for (int64_t rows : {3, 12}) {

@@ -29,9 +29,9 @@ int64_t gemm_scratch_bytes(int64_t num_rows, int64_t k) noexcept {
   }
   if constexpr (!__is_same(Integer, void)) {
     const int64_t least = Integer::scratch_bytes(num_rows, k);
-    return bytes > least ? bytes : least;
+    bytes = bytes > least ? bytes : least;
   }
-  return bytes;
+  return (bytes + 63) / 64 * 64;
 }
 
 /// Block formats as f32: some rows of w at a time are decoded, then multiplied.

@@ -3,6 +3,7 @@
 // Lane 4 h + p of a vector has half h (16 elements) of a sub-block 2 p + o, four elements a vector: q[4 o + t] has
 // elements 4 t .. of the halves. x = d value + m for the 16 elements of a lane. Values are unsigned, or kSigned (any
 // int8, no m); kRun products of pairs of them fit int16 together.
+// kLead: the bytes of a packed block before its dwords (format/packed.h); kCanPack: whether there are packed blocks.
 #pragma once
 
 #include <immintrin.h>
@@ -83,7 +84,7 @@ inline __m256 lanes_of_16(__m128i bytes, int o) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_shuffle_epi8(bytes, _mm_cvtsi64_si128(order))));
 }
 
-// ---- super-blocks: read(block, 8, group) ----
+// ---- super-blocks: read(block, 1, group) ----
 
 inline void read_scales_k4(const uint8_t* block, PairGroup& out) {
   const __m128i scales = k4_scales(block), mins = _mm_srli_si128(scales, 8);
@@ -106,7 +107,7 @@ inline void read_scales_16(__m256 d, __m128i scales, float offset, PairGroup& ou
 
 struct PairsQ4K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 144, kRun = 4;
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_k4(block, out);
     const uint8_t* q = block + 16;  // sub-blocks 2 p and 2 p + 1: low and high nibbles
@@ -122,7 +123,7 @@ struct PairsQ4K {
 
 struct PairsQ5K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 176, kRun = 4;
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_k4(block, out);
     const __m256i fifth = load_32(block + 16);
@@ -138,7 +139,7 @@ struct PairsQ5K {
 
 struct PairsQ6K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 210, kRun = 2;
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_16(load_half(block + 208), load_16(block + 192), 32, out);
     __m256i sub[8];
@@ -154,12 +155,12 @@ struct PairsQ6K {
 
 struct PairsQ2K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 84, kRun = 4;
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m128i scales = load_16(block);
-    read_scales_16(load_half(block + 80), nibbles(scales), 0, out);
 #pragma GCC unroll 2
     for (int o = 0; o < 2; ++o) {
+      out.d[o] = load_half(block + 80) * lanes_of_16(nibbles(scales), o);
       out.m[o] = -load_half(block + 82) * lanes_of_16(nibbles(_mm_srli_epi16(scales, 4)), o);
     }
     __m256i sub[8];
@@ -171,7 +172,7 @@ struct PairsQ2K {
 
 struct PairsQ3K {
   static constexpr int kElems = 256, kLead = 0, kBytes = 110, kRun = 4;
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m128i four_bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 96));
     const __m128i low = nibbles(_mm_unpacklo_epi64(four_bits, _mm_srli_epi16(four_bits, 4)));
@@ -201,7 +202,7 @@ inline __m256i look_up(const int8_t (&table)[16], __m256i index) {
 
 struct PairsIq4Xs {
   static constexpr int kElems = 256, kLead = 0, kBytes = 136, kRun = 1;
-  static constexpr bool kSigned = true;
+  static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     const auto bits = [&](uint32_t word, int each) {
@@ -221,16 +222,17 @@ struct PairsIq4Xs {
   }
 };
 
-/// The codebook formats by way of their integers: magnitudes up to 62, scales up to 31.
-template <FormatId kFormat, int kBlockBytes, int kSub>
+/// The codebook formats by way of their integers: magnitudes up to kOffset, scales up to 31.
+template <FormatId kFormat, int kBlockBytes, int kSub, int kOffset>
 struct PairsGrid {
-  static constexpr int kElems = 256, kLead = 0, kBytes = kBlockBytes, kRun = 1, kOffset = 64;
-  static constexpr bool kSigned = false;
+  static constexpr int kElems = 256, kBytes = kBlockBytes, kRun = kOffset < 16 ? 4 : 1;
+  static constexpr bool kSigned = false, kCanPack = false;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     static const UnpackInts kUnpack = find_unpacker(kFormat);
     IntBlock ints;
     kUnpack(block, &ints);
-    const __m128i scales = _mm_packs_epi16(load_16(ints.scale), load_16(ints.scale + 8));
+    const __m128i first = load_16(ints.scale),
+                  scales = _mm_packs_epi16(first, kSub == 16 ? load_16(ints.scale + 8) : first);
 #pragma GCC unroll 2
     for (int o = 0; o < 2; ++o) {
       out.d[o] = _mm256_set1_ps(ints.d) * (kSub == 16 ? lanes_of_16(scales, o) : lanes_of_32(scales, o));
@@ -263,29 +265,26 @@ template <int kHalves, int kBytes>
   }
 }
 
-/// value(block): its 32 values; d, m: of eight blocks.
+/// value(block): its 32 values; d: of eight blocks.
 template <int kBytes, class Value>
-[[gnu::always_inline]] inline void read_blocks(const uint8_t* blocks, int count, __m256 d, __m256 m, const Value& value,
+[[gnu::always_inline]] inline void read_blocks(const uint8_t* blocks, int count, __m256 d, const Value& value,
                                                PairGroup& out) {
   __m256i sub[8];
 #pragma GCC unroll 8
   for (int b = 0; b < 8; ++b) sub[b] = b < count ? value(blocks + kBytes * b) : _mm256_setzero_si256();
   to_lanes(sub, out.q);
 #pragma GCC unroll 2
-  for (int o = 0; o < 2; ++o) {
-    out.d[o] = lanes_of_32(d, o);
-    out.m[o] = lanes_of_32(m, o);
-  }
+  for (int o = 0; o < 2; ++o) out.d[o] = lanes_of_32(d, o);
 }
 
 struct PairsQ80 {
   static constexpr int kElems = 32, kLead = 2, kBytes = 34, kRun = 1;
-  static constexpr bool kSigned = true;
+  static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     __m256 d[1];
     read_halves<1, kBytes>(blocks, count, d);
     read_blocks<kBytes>(
-        blocks, count, d[0], _mm256_setzero_ps(), [](const uint8_t* block) { return load_32(block + 2); }, out);
+        blocks, count, d[0], [](const uint8_t* block) { return load_32(block + 2); }, out);
   }
 };
 
@@ -294,12 +293,14 @@ template <bool kWithM, bool kWithHigh>
 struct PairsQ45 {
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0);
   static constexpr int kElems = 32, kLead = kHighAt, kBytes = kNibblesAt + 16, kRun = 4;
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     __m256 dm[kWithM ? 2 : 1];
     read_halves<kWithM ? 2 : 1, kBytes>(blocks, count, dm);
     const __m256 m = kWithM ? dm[kWithM] : dm[0] * _mm256_set1_ps(kWithHigh ? -16.0f : -8.0f);
-    read_blocks<kBytes>(blocks, count, dm[0], m, value, out);
+    read_blocks<kBytes>(blocks, count, dm[0], value, out);
+#pragma GCC unroll 2
+    for (int o = 0; o < 2; ++o) out.m[o] = lanes_of_32(m, o);
   }
 
  private:
@@ -316,19 +317,19 @@ struct PairsQ45 {
 
 struct PairsIq4Nl {
   static constexpr int kElems = 32, kLead = 2, kBytes = 18, kRun = 1;
-  static constexpr bool kSigned = true;
+  static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     __m256 d[1];
     read_halves<1, kBytes>(blocks, count, d);
     const auto value = [](const uint8_t* block) { return look_up(kIq4Values, halves_of_nibbles(block + 2)); };
-    read_blocks<kBytes>(blocks, count, d[0], _mm256_setzero_ps(), value, out);
+    read_blocks<kBytes>(blocks, count, d[0], value, out);
   }
 };
 
 /// The scale is the exponent e of 2^(e - 128).
 struct PairsMxfp4 {
-  static constexpr int kElems = 32, kLead = 1, kBytes = 17, kRun = 4, kOffset = 12;
-  static constexpr bool kSigned = false;
+  static constexpr int kElems = 32, kLead = 1, kBytes = 17, kRun = 4;
+  static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     int32_t bits[8] = {};
 #pragma GCC unroll 8
@@ -339,10 +340,8 @@ struct PairsMxfp4 {
     }
     const __m256 d =
         _mm256_castsi256_ps(_mm256_setr_epi32(bits[0], bits[1], bits[2], bits[3], bits[4], bits[5], bits[6], bits[7]));
-    const auto value = [](const uint8_t* block) {
-      return _mm256_add_epi8(look_up(kE2m1Doubled, halves_of_nibbles(block + 1)), _mm256_set1_epi8(kOffset));
-    };
-    read_blocks<kBytes>(blocks, count, d, d * _mm256_set1_ps(-kOffset), value, out);
+    const auto value = [](const uint8_t* block) { return look_up(kE2m1Doubled, halves_of_nibbles(block + 1)); };
+    read_blocks<kBytes>(blocks, count, d, value, out);
   }
 };
 

@@ -1,6 +1,8 @@
-// y = x w^T for block formats by integers without a dot product of bytes (AVX2). All ways of a call go through the
-// tiles of pair_tile.h, so the bits of an output do not depend on its shape.
+// y = x w^T for block formats by integers without a dot product of bytes (AVX2). All ways of a call sum by add_group
+// (pair_tile.h) in the same order, so the bits of an output do not depend on its shape.
 #pragma once
+
+#include <cstring>
 
 #include "format/packed.h"
 #include "kernels/cpu/pair_tile.h"
@@ -8,10 +10,11 @@
 namespace moxie::cpu {
 namespace {
 
-inline constexpr int64_t kPairsAheadBytes = 4096;  // how far ahead weights are asked for
+inline constexpr int64_t kPairsAheadBytes = 8192;  // how far ahead weights are asked for
 
+/// Inlined: a call that does nothing but ask is optimised away.
 template <int kBytes>
-void ask_ahead(const void* bytes) {
+[[gnu::always_inline]] inline void ask_ahead(const void* bytes) {
 #pragma GCC unroll 8
   for (int line = 0; line < kBytes; line += 64) {
     _mm_prefetch(static_cast<const char*>(bytes) + kPairsAheadBytes + line, _MM_HINT_T0);
@@ -126,10 +129,12 @@ void keep_columns(const GemmArgs& args, int64_t n, int64_t n_end, PairGroup* kep
   const Groups<Block> groups(args.k);
   const int64_t stride = groups.all();
   const auto keep = [&](int64_t i, int count) __attribute__((always_inline)) {
-    EightRows plain;
-    if (args.w.packed) {
-      const char* panel = w_row(args, n / kPackedRows * kPackedRows).data;
-      unpack_eight<Block>(panel, n % kPackedRows, i * groups.kBlocks, count, plain);
+    [[maybe_unused]] EightRows plain;
+    if constexpr (Block::kCanPack) {
+      if (args.w.packed) {
+        const char* panel = w_row(args, n / kPackedRows * kPackedRows).data;
+        unpack_eight<Block>(panel, n % kPackedRows, i * groups.kBlocks, count, plain);
+      }
     }
     for (int64_t c = n; c < n_end; ++c) {
       const uint8_t* blocks =
@@ -180,7 +185,10 @@ inline int64_t pair_scratch_bytes(int64_t num_rows, int64_t k) {
 
 template <class Block, int kRows>
 void few_rows(const GemmArgs& args, const X8Group* rests) {
-  args.w.packed ? packed_columns<Block, kRows>(args, rests) : plain_columns<Block, kRows>(args, rests);
+  if constexpr (Block::kCanPack) {
+    if (args.w.packed) return packed_columns<Block, kRows>(args, rests);
+  }
+  plain_columns<Block, kRows>(args, rests);
 }
 
 template <class Block>
@@ -221,15 +229,15 @@ inline void pair_gemm(const GemmArgs& args) {
     case q6_k:
       return pair_rows<PairsQ6K>(args);
     case iq2_xxs:
-      return pair_rows<PairsGrid<iq2_xxs, 66, 32>>(args);
+      return pair_rows<PairsGrid<iq2_xxs, 66, 32, 43>>(args);
     case iq2_xs:
-      return pair_rows<PairsGrid<iq2_xs, 74, 16>>(args);
+      return pair_rows<PairsGrid<iq2_xs, 74, 16, 43>>(args);
     case iq2_s:
-      return pair_rows<PairsGrid<iq2_s, 82, 16>>(args);
+      return pair_rows<PairsGrid<iq2_s, 82, 16, 43>>(args);
     case iq3_xxs:
-      return pair_rows<PairsGrid<iq3_xxs, 98, 32>>(args);
+      return pair_rows<PairsGrid<iq3_xxs, 98, 32, 62>>(args);
     case iq3_s:
-      return pair_rows<PairsGrid<iq3_s, 110, 32>>(args);
+      return pair_rows<PairsGrid<iq3_s, 110, 32, 15>>(args);
     case iq4_xs:
       return pair_rows<PairsIq4Xs>(args);
     case iq4_nl:

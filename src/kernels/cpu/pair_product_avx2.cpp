@@ -1,4 +1,6 @@
 // Rows of x as groups of pairs, and the doors to the product with block formats by AVX2. What it does: pair_gemm.h.
+#include <cstring>
+
 #include "kernels/cpu/integer_product.h"
 #include "kernels/cpu/pair_gemm.h"
 
@@ -24,7 +26,7 @@ struct Encoded {
   }
   const bool finite = _mm256_movemask_ps(bad) == 0;
   const float max = Avx2::max_lane(largest), scale = max > 0 && finite ? 127.0f / max : 0.0f;
-  // below 2^-120 the inverse would overflow: such blocks are zero
+  // below 2^-119 the inverse nears overflow: such blocks are zero
   const __m256 inverse = _mm256_set1_ps(scale <= 0x1p126f ? scale : 0.0f);
   const __m256i all = _mm256_set1_epi32(finite ? -1 : 0);  // d says the rest: sums of any integers could overflow
   __m256i eight[4];
@@ -72,7 +74,7 @@ FormatId PairProduct::activation_format(FormatId weight) noexcept {
 void PairProduct::encode_row(FormatId, const float* x, int64_t k, void* out) noexcept {
   auto* group = static_cast<X8Group*>(out);
   const float* end = x + k;
-  for (; x + 256 <= end; x += 256) encode_group(x, group++);
+  for (; end - x >= 256; x += 256) encode_group(x, group++);
   auto* rest = reinterpret_cast<X8Rest*>(group);
   for (; x < end; x += 32, ++rest) {
     const Encoded block = encode_32(x);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 
 #include "kernels/activation.h"
 #include "kernels/cpu/gemm_rows.h"
@@ -19,7 +20,7 @@ inline constexpr int kPairTileRows = 6;  // their sums, 4 vectors of w, d and m,
 
 /// The products of four steps, summed to a lane's integers.
 template <class Block>
-__m256i lane_sums(const __m256i* w, const X8Group& x, int o) {
+[[gnu::always_inline]] inline __m256i lane_sums(const __m256i* w, const X8Group& x, int o) {
   __m256i pairs[4];
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {

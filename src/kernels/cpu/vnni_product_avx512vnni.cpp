@@ -19,7 +19,7 @@ void encode_x8(const float* x, Block* out) {
   const float max = _mm512_reduce_max_ps(largest);
   const float scale = max > 0 && bad == 0 ? 127.0f / max : 0.0f;
   out->d = bad != 0 ? __builtin_nanf("") : max / 127.0f;
-  // below 2^-120 the inverse would overflow: such blocks are zero
+  // below 2^-119 the inverse nears overflow: such blocks are zero
   const __m512 inverse = _mm512_set1_ps(scale <= 0x1p126f ? scale : 0.0f);
   const __mmask16 finite = bad == 0 ? 0xffff : 0;  // d says the rest: sums of any integers could overflow
   int32_t sums[kElems / 16];
