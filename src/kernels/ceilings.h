@@ -12,7 +12,7 @@ namespace moxie {
 struct Ceilings {
   double f32_gflops = 0;   // fused multiply-adds of f32, two operations each
   double bf16_gflops = 0;  // bf16 dot products, two operations a product; 0 if the CPU has none
-  double int8_gops = 0;    // products of int8 by the best integer instructions, likewise
+  double int8_gops = 0;    // products of int8 by dot products, or by chains of pairs, likewise
   double read_gbps = 0;    // reads of memory far beyond the caches, 1e9 bytes a second
 };
 

@@ -4,7 +4,8 @@
 // The same-bits law. What an output element gets depends on its own inputs only: never on how many rows stand beside
 // it, on n_begin/n_end, on gather order or on threads. Products over k follow the set's "k-lane order": lane j of a
 // fixed number of lanes sums the terms k = j (mod lanes) in order, the lanes are added by one fixed tree, nothing else.
-// Integer rows times block formats: exact integer sums within a block or part of it, then f32 sums from block to block in order.
+// Integer rows times block formats: exact integer sums within a block or part of it, then f32 sums from block to block
+// in order.
 // Attention walks keys in fixed blocks of kKeyBlock positions from position 0 on; a score sums its elements in order,
 // lanes over positions.
 #pragma once

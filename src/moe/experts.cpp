@@ -123,7 +123,7 @@ void run_experts(Exec& exec, Rows& x, std::span<const ExpertRun> expert_runs, co
     MOXIE_CHECK(expert.gate.shape[1] == x.k() && expert.up.shape == expert.gate.shape);
     MOXIE_CHECK(expert.down.shape[1] == hidden_size);
     const FormatId hidden_format = exec.kernels.activation_format(expert.down.format);
-    const int64_t hidden_row_bytes = row_bytes(hidden_format, hidden_size);
+    const int64_t hidden_row_bytes = aligned_row_bytes(hidden_format, hidden_size);
     char* hidden = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(run.num_rows * hidden_row_bytes)));
     runs[i] = {&run,
                input_for(exec, x, expert.gate),

@@ -26,7 +26,7 @@ Rows::Encoded Rows::as(Exec& exec, FormatId format) {
                                  [&](const Form& each) { return each.rows.data == nullptr || each.format == format; });
   MOXIE_CHECK(form != forms_.end());
   if (form->rows.data == nullptr) {
-    const int64_t bytes = row_bytes(format, k_);
+    const int64_t bytes = aligned_row_bytes(format, k_);
     auto* out = static_cast<char*>(exec.arena.alloc_bytes(static_cast<size_t>(num_rows_ * bytes)));
     const auto encode = [&](int64_t row, int) {
       exec.kernels.encode_row(format, x_ + row * k_, k_, out + row * bytes);

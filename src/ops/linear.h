@@ -8,6 +8,12 @@
 
 namespace moxie {
 
+/// Bytes from one row of activations in `format` to the next: vectors of a row that begins with a cache line cross
+/// none.
+inline int64_t aligned_row_bytes(FormatId format, int64_t k) {
+  return (row_bytes(format, k) + 63) / 64 * 64;
+}
+
 /// Rows of activations [num_rows, k], f32, and their forms in the formats that kernels ask for, each made once and
 /// kept in the arena.
 class Rows {

@@ -194,29 +194,59 @@ std::vector<int> halves_of(FormatId format) {
   }
 }
 
-// Files may hold any bytes: the lowest int8, every scale, every entry of a codebook.
+/// Blocks of bytes from `byte`, with scales as models have them.
+template <typename Byte>
+void fill_with(Product& product, Random& random, const Byte& byte) {
+  const FormatId format = product.shape().format;
+  const FormatInfo& info = format_info(format);
+  for (int64_t n = 0; n < product.shape().n; ++n) {
+    char* block = product.w_row(n);
+    for (int64_t k = 0; k < product.shape().k; k += info.block_elems, block += info.block_bytes) {
+      for (int i = 0; i < info.block_bytes; ++i) block[i] = static_cast<char>(byte());
+      for (const int at : halves_of(format)) {
+        const uint16_t d = f32_to_f16(0.01f * random.normal());
+        std::memcpy(block + at, &d, 2);
+      }
+      if (format == FormatId::mxfp4_block) block[0] = static_cast<char>(110 + random.below(20));
+    }
+  }
+}
+
+// Files may hold any bytes: the lowest int8, every scale, every entry of a codebook. With x at its ends too, sums in
+// fewer bits than 32 are as full as they get.
 TEST(Gemm, agrees_with_the_reference_on_any_bytes_in_a_block) {
   for (const KernelSet* set : fast_sets()) {
     for (FormatId format : kFormats) {
       if (!is_block_format(format)) continue;
-      const FormatInfo& info = format_info(format);
-      for (int64_t rows : {1, 3, 9}) {
-        Product product({.format = format, .num_x_rows = rows, .n = 40, .k = whole_blocks(format, 3 * 256 + 32)}, 5);
-        Random random(static_cast<uint64_t>(rows));
-        for (int64_t n = 0; n < 40; ++n) {
-          char* block = product.w_row(n);
-          for (int64_t k = 0; k < product.shape().k; k += info.block_elems, block += info.block_bytes) {
-            for (int i = 0; i < info.block_bytes; ++i) block[i] = static_cast<char>(random.bits());
-            for (const int at : halves_of(format)) {
-              const uint16_t d = f32_to_f16(0.01f * random.normal());
-              std::memcpy(block + at, &d, 2);
-            }
-            if (format == FormatId::mxfp4_block) block[0] = static_cast<char>(110 + random.below(20));
+      Random random(1);
+      for (int pattern = 0; pattern < 5; ++pattern) {
+        for (int64_t rows : {1, 3, 9}) {
+          Product product({.format = format, .num_x_rows = rows, .n = 12, .k = whole_blocks(format, 256 + 32)}, 5);
+          fill_with(product, random, [&]() -> uint32_t {
+            constexpr uint32_t kBytes[] = {0xff, 0x00, 0x80, 0x7f};
+            return pattern == 0 ? random.bits() : pattern == 4 ? 0x7f + random.below(2) : kBytes[pattern - 1];
+          });
+          expect_close(*set, product, {}, 0, 12);
+          for (const bool one_sign : {true, false}) {
+            for (float& v : product.x()) v = one_sign || random.below(2) == 0 ? 127.0f / 8 : -127.0f / 8;
+            expect_close(*set, product, {}, 0, 12);
           }
-          if (format == FormatId::q8_0) std::memset(product.w_row(n) + 2, -128, 32);
         }
-        expect_close(*set, product, {}, 0, 40);
       }
+    }
+  }
+}
+
+TEST(Gemm, takes_the_largest_scale_of_mxfp4_for_a_number) {
+  for (const KernelSet* set : fast_sets()) {
+    for (int64_t rows : {1, 9}) {
+      Product product({.format = FormatId::mxfp4_block, .num_x_rows = rows, .n = 3, .k = 320}, 5);
+      for (float& v : product.x()) v *= 1e-6f;
+      for (int64_t n = 0; n < 3; ++n) {
+        std::memset(product.w_row(n), 0x21, 17);  // the numbers 2^125 and 2^126
+        *product.w_row(n) = static_cast<char>(253);
+      }
+      expect_close(*set, product, {}, 0, 3);
     }
   }
 }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "moe/bank.h"
@@ -76,6 +78,47 @@ TEST(Experts, compute_in_every_format_each_in_its_own) {
       }
     }
     work.expect_right(*set);
+  }
+}
+
+// Hidden rows in blocks, written in pieces by several threads: 608 is two whole pieces of 256 and a rest.
+TEST(Experts, compute_in_block_formats_and_a_row_has_the_same_bits_alone) {
+  constexpr int64_t kRows = 9, kWide = 256, kInner = 608;
+  for (const FormatId format : {FormatId::q8_0, FormatId::q4_0, FormatId::mxfp4_block}) {
+    const auto matrix = [&](int64_t rows, int64_t columns, uint64_t seed) {
+      std::vector<char> bytes(static_cast<size_t>(rows * row_bytes(format, columns)));
+      const std::vector<float> values = test::normals(rows * columns, seed);
+      encode_blocks(format, values.data(), rows * columns, nullptr, bytes.data());
+      return bytes;
+    };
+    const std::vector<char> gate = matrix(kInner, kWide, 1), up = matrix(kInner, kWide, 2),
+                            down = matrix(kWide, kInner, 3);
+    Expert expert;
+    expert.gate = dense_view(gate.data(), format, {kInner, kWide});
+    expert.up = dense_view(up.data(), format, {kInner, kWide});
+    expert.down = dense_view(down.data(), format, {kWide, kInner});
+    const std::vector<float> x = test::normals(kRows * kWide, 4);
+    const auto run = [&](const KernelSet& set, int threads, int64_t first, int64_t count) {
+      Stage stage(set, threads);
+      std::vector<float> y(static_cast<size_t>(count * kWide));
+      Rows rows(x.data() + first * kWide, count, kWide);
+      const ExpertRun whole{&expert, nullptr, count, y.data()};
+      run_experts(stage.exec, rows, {&whole, 1}, {});
+      return y;
+    };
+    const std::vector<float> expected = run(test::ref(), 1, 0, kRows);
+    double size = 0;
+    for (const float v : expected) size += static_cast<double>(v) * v;
+    for (const KernelSet* set : test::sets_here()) {
+      const std::vector<float> all = run(*set, 3, 0, kRows);
+      double error = 0;
+      for (size_t i = 0; i < all.size(); ++i) error += std::pow(static_cast<double>(all[i]) - expected[i], 2);
+      EXPECT_LT(std::sqrt(error / size), 0.02) << set->name << " " << format_name(format);  // of int8 x
+      for (int64_t m = 0; m < kRows; ++m) {
+        const std::vector<float> alone = run(*set, 1, m, 1);
+        EXPECT_EQ(std::memcmp(alone.data(), all.data() + m * kWide, kWide * sizeof(float)), 0) << set->name << m;
+      }
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 //
 // Lane 4 h + p of a vector has half h (16 elements) of a sub-block 2 p + o, four elements a vector: q[4 o + t] has
 // elements 4 t .. of the halves. x = d value + m for the 16 elements of a lane. Values are unsigned, or kSigned (any
-// int8, no m); kRun products of pairs of them fit int16 together.
+// int8, no m), of magnitudes up to kMost; kRun products of pairs of them fit int16 together.
 // kLead: the bytes of a packed block before its dwords (format/packed.h); kCanPack: whether there are packed blocks.
 #pragma once
 
@@ -106,7 +106,7 @@ inline void read_scales_16(__m256 d, __m128i scales, float offset, PairGroup& ou
 }
 
 struct PairsQ4K {
-  static constexpr int kElems = 256, kLead = 0, kBytes = 144, kRun = 4;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 144, kRun = 4, kMost = 15;
   static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_k4(block, out);
@@ -122,7 +122,7 @@ struct PairsQ4K {
 };
 
 struct PairsQ5K {
-  static constexpr int kElems = 256, kLead = 0, kBytes = 176, kRun = 4;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 176, kRun = 4, kMost = 31;
   static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_k4(block, out);
@@ -138,7 +138,7 @@ struct PairsQ5K {
 };
 
 struct PairsQ6K {
-  static constexpr int kElems = 256, kLead = 0, kBytes = 210, kRun = 2;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 210, kRun = 2, kMost = 63;
   static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     read_scales_16(load_half(block + 208), load_16(block + 192), 32, out);
@@ -154,7 +154,7 @@ struct PairsQ6K {
 };
 
 struct PairsQ2K {
-  static constexpr int kElems = 256, kLead = 0, kBytes = 84, kRun = 4;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 84, kRun = 4, kMost = 3;
   static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m128i scales = load_16(block);
@@ -171,7 +171,7 @@ struct PairsQ2K {
 };
 
 struct PairsQ3K {
-  static constexpr int kElems = 256, kLead = 0, kBytes = 110, kRun = 4;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 110, kRun = 4, kMost = 7;
   static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m128i four_bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + 96));
@@ -201,7 +201,7 @@ inline __m256i look_up(const int8_t (&table)[16], __m256i index) {
 }
 
 struct PairsIq4Xs {
-  static constexpr int kElems = 256, kLead = 0, kBytes = 136, kRun = 1;
+  static constexpr int kElems = 256, kLead = 0, kBytes = 136, kRun = 1, kMost = 127;
   static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -225,11 +225,11 @@ struct PairsIq4Xs {
 /// The codebook formats by way of their integers: magnitudes up to kOffset, scales up to 31.
 template <FormatId kFormat, int kBlockBytes, int kSub, int kOffset>
 struct PairsGrid {
-  static constexpr int kElems = 256, kBytes = kBlockBytes, kRun = kOffset < 16 ? 4 : 1;
+  static constexpr int kElems = 256, kBytes = kBlockBytes, kRun = kOffset < 16 ? 4 : 1, kMost = 2 * kOffset;
   static constexpr bool kSigned = false, kCanPack = false;
   [[gnu::always_inline]] static void read(const uint8_t* block, int, PairGroup& out) {
     static const UnpackInts kUnpack = find_unpacker(kFormat);
-    IntBlock ints;
+    IntBlock ints;  // of which they set value, scale and d, all that is read
     kUnpack(block, &ints);
     const __m128i first = load_16(ints.scale),
                   scales = _mm_packs_epi16(first, kSub == 16 ? load_16(ints.scale + 8) : first);
@@ -278,7 +278,7 @@ template <int kBytes, class Value>
 }
 
 struct PairsQ80 {
-  static constexpr int kElems = 32, kLead = 2, kBytes = 34, kRun = 1;
+  static constexpr int kElems = 32, kLead = 2, kBytes = 34, kRun = 1, kMost = 128;
   static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     __m256 d[1];
@@ -292,7 +292,7 @@ struct PairsQ80 {
 template <bool kWithM, bool kWithHigh>
 struct PairsQ45 {
   static constexpr int kHighAt = kWithM ? 4 : 2, kNibblesAt = kHighAt + (kWithHigh ? 4 : 0);
-  static constexpr int kElems = 32, kLead = kHighAt, kBytes = kNibblesAt + 16, kRun = 4;
+  static constexpr int kElems = 32, kLead = kHighAt, kBytes = kNibblesAt + 16, kRun = 4, kMost = kWithHigh ? 31 : 15;
   static constexpr bool kSigned = false, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     __m256 dm[kWithM ? 2 : 1];
@@ -316,7 +316,7 @@ struct PairsQ45 {
 };
 
 struct PairsIq4Nl {
-  static constexpr int kElems = 32, kLead = 2, kBytes = 18, kRun = 1;
+  static constexpr int kElems = 32, kLead = 2, kBytes = 18, kRun = 1, kMost = 127;
   static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     __m256 d[1];
@@ -328,7 +328,7 @@ struct PairsIq4Nl {
 
 /// The scale is the exponent e of 2^(e - 128).
 struct PairsMxfp4 {
-  static constexpr int kElems = 32, kLead = 1, kBytes = 17, kRun = 4;
+  static constexpr int kElems = 32, kLead = 1, kBytes = 17, kRun = 4, kMost = 12;
   static constexpr bool kSigned = true, kCanPack = true;
   [[gnu::always_inline]] static void read(const uint8_t* blocks, int count, PairGroup& out) {
     int32_t bits[8] = {};

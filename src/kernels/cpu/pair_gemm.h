@@ -41,7 +41,8 @@ void unpack_units(const char* from, int at, EightRows& out) {
 template <class Block>
 void unpack_eight(const char* panel, int64_t row, int64_t block, int count, EightRows& out) {
   constexpr int kHalf = kPackedRows / 2, kLead = Block::kLead, kDwords = (Block::kBytes - kLead) / 4;
-  constexpr int kEnd = kLead + 4 * kDwords;
+  constexpr int kEnd = kLead + 4 * kDwords, kWritten = kLead + (kDwords + 7) / 8 * 32;
+  static_assert((Groups<Block>::kBlocks - 1) * Block::kBytes + kWritten <= sizeof(EightRows::bytes[0]));
   const int64_t first = row % kHalf;
   const char* half = panel + (2 * block + row / kHalf) * kHalf * Block::kBytes;
   for (int b = 0; b < count; ++b, half += 2 * kHalf * Block::kBytes) {

@@ -21,6 +21,7 @@ inline constexpr int kPairTileRows = 6;  // their sums, 4 vectors of w, d and m,
 /// The products of four steps, summed to a lane's integers.
 template <class Block>
 [[gnu::always_inline]] inline __m256i lane_sums(const __m256i* w, const X8Group& x, int o) {
+  static_assert(Block::kRun * 2 * Block::kMost * 127 <= 32767);
   __m256i pairs[4];
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {
@@ -72,7 +73,7 @@ struct Groups {
   int rest;  // blocks of the last group, or 0
 };
 
-/// Rows m .. of x: group i of row r at row[r] + i; the last group, where it is not whole, stands elsewhere.
+/// Rows m .. of x: group i of row r at row[r] + i; rest: copies of what is left of them, filled up to a group.
 template <int kRows>
 struct XRows {
   XRows(const GemmArgs& args, const X8Group* rests, int64_t m) {

@@ -48,7 +48,7 @@ uint64_t read_probe(const void* data, int64_t bytes) noexcept {
   return static_cast<uint64_t>(bytes);
 }
 
-/// The loop's operations are those of kF32Chains vectors; a CPU has the integer loop of its best set.
+/// kF32Chains chains of f32; int8: the loop of the product that the set uses.
 template <class Isa, int kF32Chains>
 constexpr Probes make_probes(Int8Probe int8, float (*bf16)(int64_t) noexcept = nullptr, double bf16_flops_a_turn = 0) {
   return {.f32_flops_a_turn = kF32Chains * Isa::kLanes * 2,
