@@ -84,44 +84,43 @@ void plain_columns(const GemmArgs& args, const X8Group* rests) {
   }
 }
 
-/// 32 packed rows go on together, group after group, as they lie.
-template <class Block, int kRows>
+/// One row of x: 32 packed rows go on together, group after group, as they lie.
+template <class Block>
 void packed_columns(const GemmArgs& args, const X8Group* rests) {
   constexpr int kEights = kPackedRows / 8;
   const Groups<Block> groups(args.k);
+  constexpr int kGroupBytes = Groups<Block>::kBlocks * Block::kBytes;
   for (int64_t n = args.n_begin; n < args.n_end; n += kPackedRows) {
     const char* panel = w_row(args, n).data;
-    __m256 sum[kEights][kRows * 8];
+    __m256 sum[kEights][8];
     for (auto& eight : sum) {
       for (__m256& s : eight) s = _mm256_setzero_ps();
     }
-    const XRows<kRows> rows(args, rests, 0);
+    const XRows<1> row(args, rests, 0);
     for (int64_t i = 0; i < groups.all(); ++i) {
-      const int count = i < groups.whole ? groups.kBlocks : groups.rest;
-      const X8Group* x[kRows];
-      for (int r = 0; r < kRows; ++r) x[r] = i < groups.whole ? rows.row[r] + i : rows.rest[r];
+      const bool whole = i < groups.whole;
+      const int count = whole ? groups.kBlocks : groups.rest;
+      const X8Group* const x[1] = {whole ? row.row[0] + i : row.rest[0]};
       for (int e = 0; e < kEights; ++e) {
         EightRows plain;
         unpack_eight<Block>(panel, 8 * e, i * groups.kBlocks, count, plain);
         for (int c = 0; c < 8; ++c) {
-          ask_ahead<groups.kBlocks * Block::kBytes>(panel +
-                                                    (i * kPackedRows + 8 * e + c) * groups.kBlocks * Block::kBytes);
-          __m256 one[kRows];
-          for (int r = 0; r < kRows; ++r) one[r] = sum[e][8 * r + c];
-          if (count == groups.kBlocks) {
-            add_group<Block, kRows>(read_whole<Block>(plain.bytes[c]), x, one);
+          ask_ahead<kGroupBytes>(panel + (i * kPackedRows + 8 * e + c) * kGroupBytes);
+          __m256 one[1] = {sum[e][c]};
+          if (whole) {
+            add_group<Block, 1>(read_whole<Block>(plain.bytes[c]), x, one);
           } else {
-            add_group<Block, kRows>(read_rest<Block>(plain.bytes[c], count), x, one);
+            add_group<Block, 1>(read_rest<Block>(plain.bytes[c], count), x, one);
           }
-          for (int r = 0; r < kRows; ++r) sum[e][8 * r + c] = one[r];
+          sum[e][c] = one[0];
         }
       }
     }
-    for (int e = 0; e < kEights; ++e) finish_tile<Avx2, kRows, 8>(args, sum[e], 0, n + 8 * e);
+    for (int e = 0; e < kEights; ++e) finish_tile<Avx2, 1, 8>(args, sum[e], 0, n + 8 * e);
   }
 }
 
-// ---- many rows of x: columns are taken apart once ----
+// ---- many rows of x, or packed rows and more than one: columns are taken apart once ----
 
 inline constexpr int64_t kKeptColumns = 8;
 
@@ -184,23 +183,20 @@ inline int64_t pair_scratch_bytes(int64_t num_rows, int64_t k) {
   return rests_bytes(num_rows) + kKeptColumns * ceil_div(k, 256) * static_cast<int64_t>(sizeof(PairGroup));
 }
 
-template <class Block, int kRows>
-void few_rows(const GemmArgs& args, const X8Group* rests) {
-  if constexpr (Block::kCanPack) {
-    if (args.w.packed) return packed_columns<Block, kRows>(args, rests);
-  }
-  plain_columns<Block, kRows>(args, rests);
-}
-
 template <class Block>
 void pair_rows(const GemmArgs& args) {
-  auto* rests = static_cast<X8Group*>(args.scratch);
   if (args.num_rows == 0) return;
+  auto* rests = static_cast<X8Group*>(args.scratch);
   if constexpr (Block::kElems == 32) fill_rests(args, rests);
-  using Few = void (*)(const GemmArgs&, const X8Group*);
-  constexpr Few kFew[] = {few_rows<Block, 1>, few_rows<Block, 2>, few_rows<Block, 3>,
-                          few_rows<Block, 4>, few_rows<Block, 5>, few_rows<Block, 6>};
-  if (args.num_rows <= kPairTileRows) return kFew[args.num_rows - 1](args, rests);
+  if (!args.w.packed && args.num_rows <= kPairTileRows) {
+    using Plain = void (*)(const GemmArgs&, const X8Group*);
+    constexpr Plain kPlain[] = {plain_columns<Block, 1>, plain_columns<Block, 2>, plain_columns<Block, 3>,
+                                plain_columns<Block, 4>, plain_columns<Block, 5>, plain_columns<Block, 6>};
+    return kPlain[args.num_rows - 1](args, rests);
+  }
+  if constexpr (Block::kCanPack) {
+    if (args.num_rows == 1) return packed_columns<Block>(args, rests);
+  }
   auto* kept = reinterpret_cast<PairGroup*>(static_cast<char*>(args.scratch) + rests_bytes(args.num_rows));
   kept_columns<Block>(args, rests, kept);
 }
