@@ -1,5 +1,5 @@
-// Block formats by integers, as a kernel set takes them: which form x is given, how it is made, and the product. Each is
-// compiled once, for the sets that have its instructions.
+// Block formats by integers, as a kernel set takes them: which form x is given, how it is made, and the product. Each
+// is compiled once, for the sets that have its instructions.
 #pragma once
 
 #include "kernels/kernels.h"
