@@ -231,13 +231,10 @@ struct PairsGrid {
     static const UnpackInts kUnpack = find_unpacker(kFormat);
     IntBlock ints;  // of which they set value, scale and d, all that is read
     kUnpack(block, &ints);
-    const __m128i first = load_16(ints.scale),
-                  scales = _mm_packs_epi16(first, kSub == 16 ? load_16(ints.scale + 8) : first);
-#pragma GCC unroll 2
-    for (int o = 0; o < 2; ++o) {
-      out.d[o] = _mm256_set1_ps(ints.d) * (kSub == 16 ? lanes_of_16(scales, o) : lanes_of_32(scales, o));
-      out.m[o] = out.d[o] * _mm256_set1_ps(-kOffset);
-    }
+    const __m128i first = load_16(ints.scale);
+    const __m128i scales = kSub == 16 ? _mm_packs_epi16(first, load_16(ints.scale + 8))
+                                      : _mm_or_si128(first, _mm_slli_epi16(first, 8));  // small: bytes, each twice
+    read_scales_16(_mm256_set1_ps(ints.d), scales, kOffset, out);
     __m256i sub[8];
 #pragma GCC unroll 8
     for (int s = 0; s < 8; ++s) sub[s] = _mm256_add_epi8(load_32(ints.value + 32 * s), _mm256_set1_epi8(kOffset));
@@ -247,7 +244,7 @@ struct PairsGrid {
 
 // ---- blocks of 32: read(blocks, count, group), count up to 8; those that are not there count nothing ----
 
-/// kHalves f16 of each block from `at` on become v[i].
+/// v[i]: f16 i of each block.
 template <int kHalves, int kBytes>
 [[gnu::always_inline]] inline void read_halves(const uint8_t* blocks, int count, __m256 (&v)[kHalves]) {
 #pragma GCC unroll 2
