@@ -180,7 +180,7 @@ TEST(RoutingPage, empty_tiny_and_huge_models_have_a_page) {
 /// Not a check of its own: leaves pages for tests/browser, which looks at them in a real browser.
 TEST(RoutingPage, pages_for_the_browser_test_are_written) {
   const char* directory = std::getenv("MOXIE_PAGE_DIR");
-  if (directory == nullptr) GTEST_SKIP() << "set MOXIE_PAGE_DIR to have the pages of the browser test written there";
+  if (directory == nullptr) GTEST_SKIP() << "the browser tests run it themselves, with MOXIE_PAGE_DIR";
   std::filesystem::create_directories(directory);
   const auto write = [&](const char* name, const RoutingTrace& trace, const std::vector<std::string>& texts) {
     std::ofstream file(std::filesystem::path(directory) / name, std::ios::binary);

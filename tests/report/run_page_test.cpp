@@ -150,7 +150,7 @@ TEST(RunCharts, units_keep_numbers_short) {
 /// Not a check of its own: leaves pages for tests/browser, which looks at them in a real browser.
 TEST(RunPage, pages_for_the_browser_test_are_written) {
   const char* directory = std::getenv("MOXIE_PAGE_DIR");
-  if (directory == nullptr) GTEST_SKIP() << "set MOXIE_PAGE_DIR to have the pages of the browser test written there";
+  if (directory == nullptr) GTEST_SKIP() << "the browser tests run it themselves, with MOXIE_PAGE_DIR";
   std::filesystem::create_directories(directory);
   const auto write = [&](const std::string& name, const std::vector<RunLog>& logs) {
     std::ofstream file(std::filesystem::path(directory) / name, std::ios::binary);
